@@ -1,0 +1,92 @@
+# make demo    everything from nothing: packages, build, a tour on a small Grok-2
+# make test    everything from nothing: packages, build, all tests
+# Variables: config=release|debug|sanitize, CC CFLAGS CPPFLAGS LDFLAGS LDLIBS PREFIX DESTDIR V=1
+
+config ?= release
+PREFIX ?= /usr/local
+CC     ?= cc
+B      := build/$(config)
+Q      := $(if $(V),,@)
+
+VERSION := 0.1.0
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wvla \
+        $(if $(CI),-Werror)
+OPT_release  := -O2 -g
+OPT_debug    := -O0 -g3
+OPT_sanitize := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+override CPPFLAGS += -I. -D_GNU_SOURCE -DGK_VERSION='"$(VERSION)"'
+override CFLAGS := -std=c11 $(WARN) $(OPT_$(config)) -fopenmp -ffp-contract=off -fno-math-errno \
+                   -ffile-prefix-map=$(CURDIR)=. $(CFLAGS)
+override LDFLAGS += $(filter -fsanitize%,$(OPT_$(config)))
+override LDLIBS += -ljansson -lcrypto -lpcre2-8 -ldl -lm
+
+LIB_SRC  := $(wildcard formats/*.c quant/*.c verify/*.c)
+CMD_SRC  := $(wildcard cmd/*.c)
+TEST_SRC := $(wildcard tests/test_*.c)
+TOOL_SRC := $(wildcard tests/make_*.c tests/bench/*.c)
+obj       = $(patsubst %.c,$(B)/%.o,$(1))
+TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
+TOOLS    := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
+
+.PHONY: all demo test bench lint fmt deps install uninstall clean interop interop-full valgrind
+.SECONDARY:
+all: build/grokkit
+
+build/grokkit: $(B)/grokkit
+	$(Q)ln -sfn $(config)/grokkit $@
+
+$(B)/grokkit: $(call obj,$(CMD_SRC)) $(B)/libgrokkit.a
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/libgrokkit.a: $(call obj,$(LIB_SRC))
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+$(TOOLS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/formats/%.o: WARN += -Wconversion
+$(B)/quant/kernels_avx2.o: ISA := -mavx2 -mf16c -mfma
+$(B)/quant/kernels_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mf16c -mfma
+$(B)/%.o: %.c
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) $(if $(filter formats/%,$<),-Wconversion) -MMD -MP -c -o $@ $<
+
+deps:
+	$(Q)tests/deps.sh
+
+# with goals that start from nothing, packages come before anything is compiled
+demo test bench: deps
+demo:
+	$(Q)$(MAKE) --no-print-directory config=$(config) all
+	$(Q)tests/demo.sh build/$(config)/grokkit
+
+test:
+	$(Q)$(MAKE) --no-print-directory config=$(config) all tests-built
+	$(Q)tests/run.sh $(B)
+
+bench:
+	$(Q)$(MAKE) --no-print-directory config=$(config) all tests-built
+	$(Q)tests/bench/bench.sh $(B)
+
+.PHONY: tests-built
+tests-built: $(TESTS) $(TOOLS)
+
+lint:
+	$(Q)tests/lint.sh
+
+fmt:
+	clang-format -i $(LIB_SRC) $(CMD_SRC) $(TEST_SRC) $(TOOL_SRC) $(wildcard */*.h)
+
+install: all
+	install -D -m 755 build/$(config)/grokkit $(DESTDIR)$(PREFIX)/bin/grokkit
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/grokkit
+
+clean:
+	rm -rf build
+
+-include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(CMD_SRC) $(TEST_SRC) $(TOOL_SRC)))

@@ -1,0 +1,8 @@
+/* cmd/main.c - the program. */
+#include <stdio.h>
+
+int main(void)
+{
+    puts("grokkit " GK_VERSION);
+    return 0;
+}
