@@ -1,0 +1,153 @@
+/* formats/catalog.h - the tensors of one model, whatever files hold them.
+ *
+ *   stored entry   what a file declares: name, dtype, shape, byte range
+ *   piece          a rectangle of rows and columns that lies in one entry
+ *   part           a matrix of stored elements, tiled exactly by its pieces
+ *   tensor         what a reader asks for: one part of plain values, or the
+ *                  parts of an encoding (codes, scales, zero points)
+ *
+ * Eight tensor-parallel slices side by side are eight pieces of one part; a
+ * stack of experts is eight pieces on top of each other. Opening reads headers
+ * only; bytes are pulled by rectangle, so memory does not grow with the model.
+ *
+ * The catalog owns everything in one arena; all dies in gk_catalog_close().
+ * After opening it is read only, and reading from many threads is safe. */
+#ifndef GK_FORMATS_CATALOG_H
+#define GK_FORMATS_CATALOG_H
+
+#include "formats/dtype.h"
+#include "formats/finding.h"
+#include "formats/io.h"
+#include "formats/json.h"
+
+#define GK_MAX_DIMS    8
+#define GK_MAX_TENSORS 10000000u /* stored entries of one model */
+#define GK_MAX_PARTS   4
+
+/* One weight file. */
+typedef struct gk_input {
+    gk_file    *file;
+    const char *name;         /* relative to the model directory               */
+    int         rank;         /* tensor-parallel rank, -1: whole tensors       */
+    uint64_t    header_bytes; /* data begins here                              */
+    bool        has_format;   /* its metadata names a format ("pt")            */
+} gk_input;
+
+/* What a file declares. 40 bytes and its name: a header may hold a million. */
+typedef struct gk_stored {
+    const char     *name; /* UTF-8, NUL-terminated; may hold control characters */
+    const uint64_t *dim;  /* elements, slowest first                            */
+    uint64_t        off;  /* of its first byte in the file                      */
+    uint64_t        bytes;
+    uint32_t        input; /* index into gk_catalog.input                       */
+    uint8_t         dtype, ndim;
+    bool            odd_name; /* empty, a NUL or other control character in it  */
+} gk_stored;
+
+/* Rows [row, row + n_rows) x columns [col, col + n_cols) of a part. Row r of the
+ * piece lies at off + r * stride_bytes of the entry's file. */
+typedef struct gk_piece {
+    const gk_stored *stored;
+    uint64_t         row, col, n_rows, n_cols; /* elements of the part */
+    uint64_t         off, stride_bytes;
+} gk_piece;
+
+typedef enum gk_role {
+    GK_PART_VALUES, /* plain elements              */
+    GK_PART_CODES,  /* packed integer codes        */
+    GK_PART_SCALES,
+    GK_PART_ZEROS, /* packed zero points           */
+    GK_PART_SHAPE, /* the logical shape, as stored */
+} gk_role;
+
+typedef struct gk_part {
+    gk_role         role;
+    gk_dtype        dtype;
+    uint64_t        n_rows, n_cols; /* elements; all dims but the last fold into rows */
+    const gk_piece *piece;
+    uint64_t        n_pieces;
+} gk_part;
+
+struct gk_scheme; /* quant/scheme.h */
+
+typedef struct gk_tensor {
+    const char     *name; /* canonical: the Hugging Face name                  */
+    const uint64_t *dim;  /* elements, slowest first: W [out, in]              */
+    uint64_t        n_rows, n_cols; /* all dims but the last, folded; the last */
+    uint64_t        bytes;          /* stored bytes of all parts               */
+    const gk_stored *whole; /* the one entry it is, or NULL                    */
+    const gk_part   *part;  /* n_parts of them when whole is NULL              */
+    const struct gk_scheme *scheme; /* how it is encoded; NULL: plain values   */
+    uint8_t n_parts, ndim, dtype;   /* dtype: of the values when plain         */
+} gk_tensor;
+
+/* A file of the model directory that holds no weights (tokenizer, licence). */
+typedef struct gk_extra {
+    const char *name, *path;
+    uint64_t    bytes;
+} gk_extra;
+
+typedef struct gk_catalog {
+    gk_arena    *arena;
+    const char  *path;      /* as the user gave it                            */
+    const char  *directory; /* the model directory, NULL for a single file    */
+    const char  *format;    /* "release", "hf", "safetensors", ...            */
+    gk_input    *input;
+    gk_stored   *stored;
+    gk_tensor   *tensor;    /* in natural order of their names                */
+    gk_extra    *extra;
+    uint64_t     n_inputs, n_stored, n_tensors, n_extras;
+    gk_json     *config;    /* config.json, NULL when there is none           */
+    char        *config_text;
+    uint64_t     config_len;
+    gk_findings  findings;  /* what the readers noticed                       */
+    uint32_t    *by_name;   /* hash table over tensor, see gk_catalog_find()  */
+    uint64_t     n_slots;
+} gk_catalog;
+
+typedef struct gk_open_options {
+    bool keep_going; /* report a malformed file as a finding and open the rest */
+} gk_open_options;
+
+/* Opens whatever a person points at: a release or Hugging Face directory (also
+ * a cache repository of links), an index, a single .safetensors file. Headers
+ * only. NULL and *err; without keep_going any finding of severity bad that the
+ * readers make (a missing slice, a shape that does not fit) is an error. */
+gk_catalog *gk_catalog_open(const char *path, const gk_open_options *options, gk_err *err);
+void        gk_catalog_close(gk_catalog *c);
+
+/* Returns the tensor of that canonical name, or NULL. */
+const gk_tensor *gk_catalog_find(const gk_catalog *c, const char *name);
+
+/* Returns part i (0 .. gk_n_parts() - 1) of t. For a plain one-entry tensor the
+ * part and its piece are built in *room, else *room is not used. */
+typedef struct gk_part_room {
+    gk_part  part;
+    gk_piece piece;
+} gk_part_room;
+int            gk_n_parts(const gk_tensor *t);
+const gk_part *gk_part_of(const gk_tensor *t, int i, gk_part_room *room);
+
+/* Returns the stored bytes of n_cols elements of a dtype (whole blocks). */
+uint64_t gk_row_bytes(gk_dtype dtype, uint64_t n_cols);
+
+/* Fills buf with rows [row, row + n_rows) x columns [col, col + n_cols) of part i
+ * of t, row-major, gk_row_bytes(dtype, n_cols) a row. All or nothing: on false
+ * buf is undefined and *err names file, tensor and offset. Thread-safe. */
+bool gk_read_part(const gk_catalog *c, const gk_tensor *t, int i, uint64_t row, uint64_t n_rows,
+                  uint64_t col, uint64_t n_cols, void *buf, gk_err *err);
+
+/* Returns t->name as JSON and tables show the dtype: the safetensors name of a
+ * plain tensor, the scheme's name of an encoded one. */
+const char *gk_tensor_kind(const gk_tensor *t);
+
+/* Compares names so that numbers count: layers.2 stands before layers.10. */
+int gk_natural_compare(const char *a, const char *b);
+
+/* ---- for readers --------------------------------------------------------- */
+
+/* Replaces the tensor list (n rows in the catalog's arena), sorts it naturally
+ * and builds the name table. False: NOMEM, or FORMAT for a name that is taken. */
+bool gk_catalog_set(gk_catalog *c, gk_tensor *tensor, uint64_t n, gk_err *err);
+
+#endif

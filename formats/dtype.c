@@ -1,0 +1,42 @@
+/* formats/dtype.c - the table of element types. */
+#include "formats/dtype.h"
+
+#include <string.h>
+
+static const gk_dtype_row rows[GK_N_DTYPES] = {
+    [GK_BOOL] = {"BOOL", 8, 1, 1, false},
+    [GK_F4] = {"F4", 4, 2, 1, true},
+    [GK_F6_E2M3] = {"F6_E2M3", 6, 4, 3, true},
+    [GK_F6_E3M2] = {"F6_E3M2", 6, 4, 3, true},
+    [GK_U8] = {"U8", 8, 1, 1, false},
+    [GK_I8] = {"I8", 8, 1, 1, false},
+    [GK_F8_E5M2] = {"F8_E5M2", 8, 1, 1, true},
+    [GK_F8_E4M3] = {"F8_E4M3", 8, 1, 1, true},
+    [GK_F8_E8M0] = {"F8_E8M0", 8, 1, 1, true},
+    [GK_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8, 1, 1, true},
+    [GK_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8, 1, 1, true},
+    [GK_I16] = {"I16", 16, 1, 2, false},
+    [GK_U16] = {"U16", 16, 1, 2, false},
+    [GK_F16] = {"F16", 16, 1, 2, true},
+    [GK_BF16] = {"BF16", 16, 1, 2, true},
+    [GK_I32] = {"I32", 32, 1, 4, false},
+    [GK_U32] = {"U32", 32, 1, 4, false},
+    [GK_F32] = {"F32", 32, 1, 4, true},
+    [GK_C64] = {"C64", 64, 1, 8, true},
+    [GK_F64] = {"F64", 64, 1, 8, true},
+    [GK_I64] = {"I64", 64, 1, 8, false},
+    [GK_U64] = {"U64", 64, 1, 8, false},
+};
+
+const gk_dtype_row *gk_dtype_get(gk_dtype type)
+{
+    return &rows[type];
+}
+
+bool gk_dtype_find(const char *name, gk_dtype *out)
+{
+    for (int i = 0; i < GK_N_DTYPES; i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return *out = (gk_dtype)i, true;
+    return false;
+}
