@@ -1,0 +1,287 @@
+/* formats/catalog.c - adding, finding and reading tensors. Parses nothing. */
+#include "formats/catalog.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "formats/checked.h"
+#include "formats/reader.h"
+
+#define ROWS_A_CALL 512 /* iovecs of one preadv, below IOV_MAX */
+
+bool gk_stored_add(gk_catalog *c, const gk_stored *s, gk_err *err)
+{
+    void *rows = c->stored;
+    uint64_t cap = c->n_stored;
+
+    if (c->n_stored >= GK_MAX_TENSORS)
+        return gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "more than %u tensors", GK_MAX_TENSORS);
+    /* the capacity is the next power of two: no counter to keep in step */
+    if ((cap & (cap - 1)) == 0 && (cap >= 256 || cap == 0)) {
+        uint64_t room = cap == 0 ? 0 : cap;
+        if (!gk_grow(&rows, &room, cap == 0 ? 256 : cap * 2, sizeof *s, err))
+            return false;
+        c->stored = rows;
+    }
+    c->stored[c->n_stored++] = *s;
+    return true;
+}
+
+gk_input *gk_input_add(gk_catalog *c, const char *path, const char *name, gk_err *err)
+{
+    gk_file *file = gk_file_open(c->arena, path, err);
+    char *copy = file == NULL ? NULL : gk_arena_str(c->arena, name, err);
+
+    if (copy == NULL) {
+        gk_file_close(file);
+        return NULL;
+    }
+    gk_input *in = &c->input[c->n_inputs++];
+    *in = (gk_input){.file = file, .name = copy, .rank = -1};
+    return in;
+}
+
+void gk_catalog_close(gk_catalog *c)
+{
+    if (c == NULL)
+        return;
+    for (uint64_t i = 0; i < c->n_inputs; i++)
+        gk_file_close(c->input[i].file);
+    gk_json_free(c->config);
+    gk_free(c->config_text);
+    gk_free(c->stored);
+    gk_free(c->by_name);
+    gk_findings_free(&c->findings);
+    gk_arena_free(c->arena);
+    gk_free(c);
+}
+
+/* ---- names --------------------------------------------------------------- */
+
+int gk_natural_compare(const char *a, const char *b)
+{
+    while (*a != '\0' && *b != '\0') {
+        if (isdigit((unsigned char)*a) && isdigit((unsigned char)*b)) {
+            const char *x = a, *y = b;
+            while (*x == '0')
+                x++;
+            while (*y == '0')
+                y++;
+            size_t nx = 0, ny = 0;
+            while (isdigit((unsigned char)x[nx]))
+                nx++;
+            while (isdigit((unsigned char)y[ny]))
+                ny++;
+            if (nx != ny)
+                return nx < ny ? -1 : 1;
+            const int order = memcmp(x, y, nx);
+            if (order != 0)
+                return order;
+            /* equal values: fewer leading zeros first, so that the order is total */
+            if (x - a != y - b)
+                return x - a < y - b ? -1 : 1;
+            a = x + nx;
+            b = y + ny;
+        } else if (*a != *b) {
+            return (unsigned char)*a < (unsigned char)*b ? -1 : 1;
+        } else {
+            a++;
+            b++;
+        }
+    }
+    return (unsigned char)*a - (unsigned char)*b;
+}
+
+static int by_natural_name(const void *a, const void *b)
+{
+    return gk_natural_compare(((const gk_tensor *)a)->name, ((const gk_tensor *)b)->name);
+}
+
+static uint64_t hash_name(const char *s)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+    for (; *s != '\0'; s++)
+        h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
+    return h ^ h >> 29;
+}
+
+bool gk_catalog_set(gk_catalog *c, gk_tensor *tensor, uint64_t n, gk_err *err)
+{
+    uint64_t n_slots = 16;
+
+    for (uint64_t i = 1; i < n; i++)
+        if (by_natural_name(&tensor[i - 1], &tensor[i]) > 0) {
+            qsort(tensor, (size_t)n, sizeof *tensor, by_natural_name);
+            break;
+        }
+    while (n_slots < n * 2)
+        n_slots *= 2;
+    uint32_t *slot = gk_alloc(n_slots, sizeof *slot, err);
+    if (slot == NULL)
+        return false;
+    memset(slot, 0, n_slots * sizeof *slot);
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t at = hash_name(tensor[i].name) & (n_slots - 1);
+        for (; slot[at] != 0; at = (at + 1) & (n_slots - 1)) {
+            if (strcmp(tensor[slot[at] - 1].name, tensor[i].name) == 0) {
+                gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "duplicate: the name stands twice");
+                gk_free(slot);
+                return gk_fail_at(err, NULL, tensor[i].name);
+            }
+        }
+        slot[at] = (uint32_t)(i + 1);
+    }
+    gk_free(c->by_name);
+    c->by_name = slot;
+    c->n_slots = n_slots;
+    c->tensor = tensor;
+    c->n_tensors = n;
+    return true;
+}
+
+const gk_tensor *gk_catalog_find(const gk_catalog *c, const char *name)
+{
+    if (c->n_slots == 0)
+        return NULL;
+    uint64_t at = hash_name(name) & (c->n_slots - 1);
+    for (; c->by_name[at] != 0; at = (at + 1) & (c->n_slots - 1)) {
+        const gk_tensor *t = &c->tensor[c->by_name[at] - 1];
+        if (strcmp(t->name, name) == 0)
+            return t;
+    }
+    return NULL;
+}
+
+/* ---- shape and parts ----------------------------------------------------- */
+
+static void fold(const uint64_t *dim, int ndim, uint64_t *n_rows, uint64_t *n_cols)
+{
+    *n_rows = 1;
+    *n_cols = ndim > 0 ? dim[ndim - 1] : 1;
+    /* the product was checked with the entry, unless a dimension is 0 */
+    for (int i = 0; i + 1 < ndim; i++)
+        *n_rows *= dim[i];
+}
+
+void gk_tensor_from_stored(gk_tensor *t, const gk_stored *s)
+{
+    *t = (gk_tensor){.name = s->name,
+                     .dim = s->dim,
+                     .bytes = s->bytes,
+                     .whole = s,
+                     .n_parts = 1,
+                     .ndim = s->ndim,
+                     .dtype = s->dtype};
+    fold(s->dim, s->ndim, &t->n_rows, &t->n_cols);
+}
+
+int gk_n_parts(const gk_tensor *t)
+{
+    return t->n_parts;
+}
+
+uint64_t gk_row_bytes(gk_dtype dtype, uint64_t n_cols)
+{
+    const gk_dtype_row *type = gk_dtype_get(dtype);
+
+    return n_cols / type->block_elems * type->block_bytes;
+}
+
+const gk_part *gk_part_of(const gk_tensor *t, int i, gk_part_room *room)
+{
+    if (t->whole == NULL)
+        return &t->part[i];
+    const gk_stored *s = t->whole;
+    uint64_t n_rows, n_cols;
+    fold(s->dim, s->ndim, &n_rows, &n_cols);
+    room->piece = (gk_piece){.stored = s,
+                             .n_rows = n_rows,
+                             .n_cols = n_cols,
+                             .off = s->off,
+                             .stride_bytes = gk_row_bytes((gk_dtype)s->dtype, n_cols)};
+    room->part = (gk_part){.role = GK_PART_VALUES,
+                           .dtype = (gk_dtype)s->dtype,
+                           .n_rows = n_rows,
+                           .n_cols = n_cols,
+                           .piece = &room->piece,
+                           .n_pieces = 1};
+    return &room->part;
+}
+
+/* ---- reading ------------------------------------------------------------- */
+
+/* n rows of row_bytes each: in the file stride apart, in memory buf_stride. Rows
+ * that touch in the file are fetched together, wherever they go in memory. */
+static bool read_rows(const gk_file *f, uint64_t off, uint64_t stride, uint64_t row_bytes,
+                      uint64_t n, unsigned char *buf, uint64_t buf_stride, gk_err *err)
+{
+    if (row_bytes == 0 || n == 0)
+        return true;
+    if (stride == row_bytes && buf_stride == row_bytes)
+        return gk_file_read(f, off, buf, n * row_bytes, err);
+    while (n > 0) {
+        struct iovec iov[ROWS_A_CALL];
+        const uint64_t step = stride == row_bytes ? gk_min(n, ROWS_A_CALL) : 1;
+        for (uint64_t i = 0; i < step; i++)
+            iov[i] = (struct iovec){buf + i * buf_stride, (size_t)row_bytes};
+        const ssize_t got
+            = step > 1 ? preadv(f->fd, iov, (int)step, (off_t)off) : 0;
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return gk_fail_errno(err, f->name, off, "read");
+        /* a short count ends inside some row: finish row by row */
+        if ((uint64_t)got < step * row_bytes)
+            for (uint64_t i = 0; i < step; i++)
+                if (!gk_file_read(f, off + i * stride, buf + i * buf_stride, row_bytes, err))
+                    return false;
+        off += step * stride;
+        buf += step * buf_stride;
+        n -= step;
+    }
+    return true;
+}
+
+static bool read_piece(const gk_catalog *c, const gk_part *part, const gk_piece *p,
+                       const uint64_t rect[4], unsigned char *buf, gk_err *err)
+{
+    const uint64_t row = gk_max(rect[0], p->row), row_end = gk_min(rect[1], p->row + p->n_rows);
+    const uint64_t col = gk_max(rect[2], p->col), col_end = gk_min(rect[3], p->col + p->n_cols);
+
+    if (row >= row_end || col >= col_end)
+        return true;
+    const uint64_t buf_stride = gk_row_bytes(part->dtype, rect[3] - rect[2]);
+    return read_rows(c->input[p->stored->input].file,
+                     p->off + (row - p->row) * p->stride_bytes
+                         + gk_row_bytes(part->dtype, col - p->col),
+                     p->stride_bytes, gk_row_bytes(part->dtype, col_end - col), row_end - row,
+                     buf + (row - rect[0]) * buf_stride + gk_row_bytes(part->dtype, col - rect[2]),
+                     buf_stride, err);
+}
+
+bool gk_read_part(const gk_catalog *c, const gk_tensor *t, int i, uint64_t row, uint64_t n_rows,
+                  uint64_t col, uint64_t n_cols, void *buf, gk_err *err)
+{
+    gk_part_room room;
+    const gk_part *part = gk_part_of(t, i, &room);
+    const unsigned block = gk_dtype_get(part->dtype)->block_elems;
+
+    if (row > part->n_rows || n_rows > part->n_rows - row || col > part->n_cols
+        || n_cols > part->n_cols - col || col % block != 0 || n_cols % block != 0) {
+        gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                "rows %" PRIu64 "+%" PRIu64 ", columns %" PRIu64 "+%" PRIu64
+                " are not in [%" PRIu64 ", %" PRIu64 "]",
+                row, n_rows, col, n_cols, part->n_rows, part->n_cols);
+        return gk_fail_at(err, NULL, t->name);
+    }
+    const uint64_t rect[4] = {row, row + n_rows, col, col + n_cols};
+    for (uint64_t k = 0; k < part->n_pieces; k++)
+        if (!read_piece(c, part, &part->piece[k], rect, buf, err))
+            return gk_fail_at(err, NULL, t->name);
+    return true;
+}

@@ -1,0 +1,215 @@
+/* formats/json.c - the only file that knows jansson. The text is walked by our
+ * own cursor first (depth, UTF-8, string lengths), so jansson recurses no deeper
+ * than GK_MAX_JSON_DEPTH whatever the file says. */
+#include "formats/json.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "formats/scan.h"
+
+static const json_t *in(const gk_json *node)
+{
+    return (const json_t *)node;
+}
+
+static void *jansson_alloc(size_t n)
+{
+    return gk_alloc(n, 1, NULL);
+}
+
+static void use_our_memory(void)
+{
+    static bool done;
+
+    if (!__atomic_exchange_n(&done, true, __ATOMIC_ACQ_REL))
+        json_set_alloc_funcs(jansson_alloc, gk_free);
+}
+
+gk_json *gk_json_parse(const char *text, uint64_t len, const char *name, gk_err *err)
+{
+    json_error_t reason;
+    gk_scan s;
+
+    use_our_memory();
+    if (len > GK_MAX_JSON_BYTES) {
+        gk_fail(err, GK_ERR_LIMIT, 0, "%llu bytes of JSON, at most %u are read",
+                (unsigned long long)len, GK_MAX_JSON_BYTES);
+        return gk_fail_at(err, name, NULL), NULL;
+    }
+    gk_scan_mem(&s, text, len, err);
+    if (gk_scan_peek(&s) != '{')
+        gk_scan_fail(&s, len == 0 ? "the file is empty, expected an object '{'"
+                                  : "expected an object '{' at the top level");
+    if (!gk_scan_skip(&s) || !gk_scan_done(&s))
+        return gk_fail_at(err, name, NULL), NULL;
+    json_t *root = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &reason);
+    if (root == NULL) {
+        gk_fail(err,
+                json_error_code(&reason) == json_error_out_of_memory ? GK_ERR_NOMEM : GK_ERR_FORMAT,
+                (uint64_t)reason.position, "JSON: line %d, column %d: %s", reason.line,
+                reason.column, reason.text);
+        return gk_fail_at(err, name, NULL), NULL;
+    }
+    return (gk_json *)root;
+}
+
+gk_json *gk_json_load(const char *path, gk_err *err)
+{
+    uint64_t len = 0;
+    char *text = gk_file_slurp(path, GK_MAX_JSON_BYTES, &len, err);
+    gk_json *root = text == NULL ? NULL : gk_json_parse(text, len, gk_path_base(path), err);
+
+    gk_free(text);
+    return root;
+}
+
+void gk_json_free(gk_json *root)
+{
+    json_decref((json_t *)root);
+}
+
+const gk_json *gk_json_get(const gk_json *node, const char *key)
+{
+    return (const gk_json *)json_object_get(in(node), key);
+}
+
+bool gk_json_is_object(const gk_json *node)
+{
+    return json_is_object(in(node));
+}
+
+bool gk_json_is_array(const gk_json *node)
+{
+    return json_is_array(in(node));
+}
+
+bool gk_json_is_null(const gk_json *node)
+{
+    return node == NULL || json_is_null(in(node));
+}
+
+const char *gk_json_text(const gk_json *node, uint64_t *len)
+{
+    const char *text = json_string_value(in(node));
+
+    if (text != NULL && len != NULL)
+        *len = json_string_length(in(node));
+    return text;
+}
+
+bool gk_json_as_uint(const gk_json *node, uint64_t *out)
+{
+    if (!json_is_integer(in(node)) || json_integer_value(in(node)) < 0)
+        return false;
+    *out = (uint64_t)json_integer_value(in(node));
+    return true;
+}
+
+bool gk_json_as_real(const gk_json *node, double *out)
+{
+    if (!json_is_number(in(node)))
+        return false;
+    *out = json_number_value(in(node));
+    return true;
+}
+
+bool gk_json_as_bool(const gk_json *node, bool *out)
+{
+    if (!json_is_boolean(in(node)))
+        return false;
+    *out = json_is_true(in(node));
+    return true;
+}
+
+uint64_t gk_json_count(const gk_json *node)
+{
+    return json_is_object(in(node)) ? json_object_size(in(node)) : json_array_size(in(node));
+}
+
+const gk_json *gk_json_at(const gk_json *array, uint64_t i)
+{
+    return (const gk_json *)json_array_get(in(array), (size_t)i);
+}
+
+bool gk_json_next(const gk_json *object, void **iter, const char **key, const gk_json **value)
+{
+    /* jansson's iterators want a mutable object, but do not change it */
+    json_t *o = (json_t *)(uintptr_t)object;
+
+    *iter = *iter == NULL ? json_object_iter(o) : json_object_iter_next(o, *iter);
+    if (*iter == NULL)
+        return false;
+    *key = json_object_iter_key(*iter);
+    *value = (const gk_json *)json_object_iter_value(*iter);
+    return true;
+}
+
+static int dump_into(const char *bytes, size_t n, void *t)
+{
+    gk_text_add(t, bytes, n);
+    return 0;
+}
+
+void gk_json_copy(gk_text *t, const char *key, const gk_json *node)
+{
+    gk_text value = {0};
+
+    if (node == NULL)
+        gk_text_str(&value, "null");
+    else
+        json_dump_callback(in(node), dump_into, &value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(16));
+    gk_json_raw(t, key, value.data, value.len);
+    t->failed |= value.failed;
+    gk_text_free(&value);
+}
+
+static bool is_dropped(const gk_text *key, const char *const *drop, int n_drop)
+{
+    for (int i = 0; i < n_drop; i++)
+        if (strlen(drop[i]) == key->len && memcmp(drop[i], key->data, (size_t)key->len) == 0)
+            return true;
+    return false;
+}
+
+bool gk_json_splice(gk_text *out, const char *text, uint64_t len, const char *const *drop,
+                    int n_drop, const char *extra, gk_err *err)
+{
+    gk_text key = {0};
+    gk_scan s;
+    bool any = false;
+
+    gk_scan_mem(&s, text, len, err);
+    bool ok = gk_scan_open(&s, '{');
+    gk_text_add(out, text, s.pos);
+    uint64_t end = s.pos; /* of the last member kept, where the next one's comma goes */
+    while (ok && gk_scan_more(&s)) {
+        /* white space before the first member and after a comma belongs to the member */
+        uint64_t begin = s.pos;
+        while (begin > end && strchr(" \t\r\n", text[begin - 1]) != NULL)
+            begin--;
+        ok = gk_scan_key(&s, &key) && gk_scan_skip(&s);
+        if (ok && !is_dropped(&key, drop, n_drop)) {
+            if (any)
+                gk_text_char(out, ',');
+            gk_text_add(out, text + begin, s.pos - begin);
+            any = true;
+        }
+        end = s.pos;
+    }
+    ok = ok && !s.failed && gk_scan_done(&s);
+    if (ok && extra[0] != '\0')
+        gk_text_printf(out, "%s%s", any ? "," : "", extra);
+    if (ok) {
+        /* what stood between the last member and the brace, then the rest */
+        uint64_t tail = len;
+        while (tail > end && text[tail - 1] != '}')
+            tail--;
+        uint64_t space = tail - 1;
+        while (space > end && strchr(" \t\r\n", text[space - 1]) != NULL)
+            space--;
+        gk_text_add(out, text + space, len - space);
+    }
+    gk_text_free(&key);
+    return ok && gk_text_ok(out, err);
+}
