@@ -164,7 +164,10 @@ static void fold(const uint64_t *dim, int ndim, uint64_t *n_rows, uint64_t *n_co
     *n_rows = 1;
     *n_cols = ndim > 0 ? dim[ndim - 1] : 1;
     /* the product was checked with the entry, unless a dimension is 0 */
-    for (int i = 0; i + 1 < ndim; i++)
+    for (int i = 0; i < ndim; i++)
+        if (dim[i] == 0)
+            *n_rows = 0;
+    for (int i = 0; i + 1 < ndim && *n_rows > 0; i++)
         *n_rows *= dim[i];
 }
 

@@ -366,8 +366,8 @@ static bool read_length(reader *r, uint64_t *n)
     }
     if (*n > f->size - 8) {
         gk_fail(r->err, GK_ERR_FORMAT, 8,
-                "truncated: the header would end at byte %" PRIu64 ", the file has %" PRIu64, 8 + *n,
-                f->size);
+                "truncated: the header would end at byte %" PRIu64 ", the file has %" PRIu64,
+                8 + *n, f->size);
         return gk_fail_at(r->err, f->name, NULL);
     }
     return true;

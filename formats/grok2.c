@@ -1,0 +1,211 @@
+/* formats/grok2.c - one table of kinds says everything about names and shapes. */
+#include "formats/grok2.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/checked.h"
+
+enum size { ONE, HIDDEN, Q_WIDTH, KV_WIDTH, DENSE, MOE, EXPERTS, VOCAB };
+enum scope { MODEL, LAYER, EXPERT };
+
+/* dim[1] ONE marks a vector. Column-parallel matrices are cut on dim 0, row-parallel
+ * ones on dim 1, tables by vocabulary: Megatron's convention, as SGLang loads it. */
+static const struct kind {
+    const char *name; /* between the prefix and ".weight" */
+    enum scope  scope;
+    enum size   dim[2];
+    int         axis;
+    bool        dense_only;
+} kinds[] = {
+    {"model.embed_tokens", MODEL, {VOCAB, HIDDEN}, 0, false},
+    {"lm_head", MODEL, {VOCAB, HIDDEN}, 0, false},
+    {"model.norm", MODEL, {HIDDEN, ONE}, -1, false},
+    {"mlp.gate_proj", LAYER, {DENSE, HIDDEN}, 0, true},
+    {"mlp.down_proj", LAYER, {HIDDEN, DENSE}, 1, true},
+    {"mlp.up_proj", LAYER, {DENSE, HIDDEN}, 0, true},
+    {"w1", EXPERT, {MOE, HIDDEN}, 0, false},
+    {"w2", EXPERT, {HIDDEN, MOE}, 1, false},
+    {"w3", EXPERT, {MOE, HIDDEN}, 0, false},
+    {"self_attn.k_proj", LAYER, {KV_WIDTH, HIDDEN}, 0, false},
+    {"self_attn.o_proj", LAYER, {HIDDEN, Q_WIDTH}, 1, false},
+    {"self_attn.q_proj", LAYER, {Q_WIDTH, HIDDEN}, 0, false},
+    {"self_attn.v_proj", LAYER, {KV_WIDTH, HIDDEN}, 0, false},
+    {"pre_attn_norm", LAYER, {HIDDEN, ONE}, -1, false},
+    {"post_attn_norm", LAYER, {HIDDEN, ONE}, -1, false},
+    {"pre_moe_norm", LAYER, {HIDDEN, ONE}, -1, false},
+    {"post_moe_norm", LAYER, {HIDDEN, ONE}, -1, false},
+    {"block_sparse_moe.gate", LAYER, {EXPERTS, HIDDEN}, -1, false},
+};
+
+#define N_KINDS   ((int)(sizeof kinds / sizeof kinds[0]))
+#define LAYERS    "model.layers."
+#define EXPERTS_  ".block_sparse_moe.experts."
+#define MAX_COUNT (UINT64_C(1) << 24) /* layers, experts, heads: far above any model */
+
+static uint64_t size_of(const gk_grok2 *g, enum size s)
+{
+    switch (s) {
+    case HIDDEN: return g->hidden;
+    case Q_WIDTH: return g->heads * g->head_dim;
+    case KV_WIDTH: return g->kv_heads * g->head_dim;
+    case DENSE: return g->dense;
+    case MOE: return g->moe;
+    case EXPERTS: return g->experts;
+    case VOCAB: return g->vocab;
+    case ONE: break;
+    }
+    return 1;
+}
+
+static bool has_kind(const gk_grok2 *g, const struct kind *k)
+{
+    return !k->dense_only || g->dense > 0;
+}
+
+bool gk_grok2_is(const gk_json *config)
+{
+    const gk_json *list = gk_json_get(config, "architectures");
+    const char *name = gk_json_text(gk_json_at(list, 0), NULL);
+    bool residual = false;
+
+    if (name == NULL || strcmp(name, "Grok1ForCausalLM") != 0)
+        return false;
+    gk_json_as_bool(gk_json_get(config, "residual_moe"), &residual);
+    return residual || gk_json_get(config, "moe_intermediate_size") != NULL;
+}
+
+static bool read_count(const gk_json *config, const char *key, uint64_t max, uint64_t *out,
+                       gk_err *err)
+{
+    const gk_json *node = gk_json_get(config, key);
+
+    if (gk_json_is_null(node))
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "key \"%s\" is missing", key);
+    else if (!gk_json_as_uint(node, out))
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "\"%s\" must be an integer number >= 0", key);
+    else if (*out == 0 || *out > max)
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+                "\"%s\" is %" PRIu64 ", out of the range 1 to %" PRIu64, key, *out, max);
+    else
+        return true;
+    return gk_fail_at(err, "config.json", NULL);
+}
+
+bool gk_grok2_sizes(const gk_json *config, gk_grok2 *g, gk_err *err)
+{
+    bool residual = false;
+
+    *g = (gk_grok2){0};
+    gk_json_as_bool(gk_json_get(config, "residual_moe"), &residual);
+    bool ok = read_count(config, "hidden_size", UINT32_MAX, &g->hidden, err)
+              && read_count(config, "num_hidden_layers", MAX_COUNT, &g->layers, err)
+              && read_count(config, "num_attention_heads", MAX_COUNT, &g->heads, err)
+              && read_count(config, "num_key_value_heads", MAX_COUNT, &g->kv_heads, err)
+              && read_count(config, "moe_intermediate_size", UINT32_MAX, &g->moe, err)
+              && read_count(config, "num_local_experts", MAX_COUNT, &g->experts, err)
+              && read_count(config, "vocab_size", UINT32_MAX, &g->vocab, err)
+              && (!residual
+                  || read_count(config, "intermediate_size", UINT32_MAX, &g->dense, err));
+    if (!ok)
+        return false;
+    if (gk_json_is_null(gk_json_get(config, "head_dim")))
+        g->head_dim = g->hidden / g->heads;
+    else if (!read_count(config, "head_dim", MAX_COUNT, &g->head_dim, err))
+        return false;
+    if (g->head_dim == 0 || g->heads % g->kv_heads != 0) {
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+                "num_attention_heads %" PRIu64 " is no multiple of num_key_value_heads %" PRIu64,
+                g->heads, g->kv_heads);
+        return gk_fail_at(err, "config.json", NULL);
+    }
+    return true;
+}
+
+/* Takes a decimal number without leading zeros; returns what follows, or NULL. */
+static const char *take_number(const char *s, uint64_t limit, int64_t *out)
+{
+    char *end;
+
+    if (*s < '0' || *s > '9' || (s[0] == '0' && s[1] >= '0' && s[1] <= '9'))
+        return NULL;
+    const unsigned long long v = strtoull(s, &end, 10);
+    if (v >= limit)
+        return NULL;
+    *out = (int64_t)v;
+    return end;
+}
+
+bool gk_grok2_shape_of(const gk_grok2 *g, const char *name, gk_grok2_shape *out)
+{
+    const char *rest = name;
+    enum scope scope = MODEL;
+
+    *out = (gk_grok2_shape){.layer = -1, .expert = -1};
+    if (strncmp(name, LAYERS, strlen(LAYERS)) == 0) {
+        scope = LAYER;
+        rest = take_number(name + strlen(LAYERS), g->layers, &out->layer);
+        if (rest != NULL && strncmp(rest, EXPERTS_, strlen(EXPERTS_)) == 0) {
+            scope = EXPERT;
+            rest = take_number(rest + strlen(EXPERTS_), g->experts, &out->expert);
+        }
+        if (rest == NULL || *rest++ != '.')
+            return false;
+    }
+    for (int i = 0; i < N_KINDS; i++) {
+        const struct kind *k = &kinds[i];
+        const size_t len = strlen(k->name);
+        if (k->scope != scope || !has_kind(g, k) || strncmp(rest, k->name, len) != 0
+            || strcmp(rest + len, ".weight") != 0)
+            continue;
+        out->dim[0] = size_of(g, k->dim[0]);
+        out->dim[1] = size_of(g, k->dim[1]);
+        out->ndim = k->dim[1] == ONE ? 1 : 2;
+        out->axis = k->axis;
+        out->kind = k->name;
+        return true;
+    }
+    return false;
+}
+
+static uint64_t copies(const gk_grok2 *g, const struct kind *k)
+{
+    if (!has_kind(g, k))
+        return 0;
+    return k->scope == MODEL ? 1 : k->scope == LAYER ? g->layers : g->layers * g->experts;
+}
+
+uint64_t gk_grok2_count(const gk_grok2 *g)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < N_KINDS; i++)
+        n += copies(g, &kinds[i]);
+    return n;
+}
+
+const char *gk_grok2_name(const gk_grok2 *g, uint64_t i, gk_arena *a, gk_err *err)
+{
+    int k = 0;
+
+    while (i >= copies(g, &kinds[k]))
+        i -= copies(g, &kinds[k++]);
+    const char *name = kinds[k].name;
+    switch (kinds[k].scope) {
+    case MODEL: return gk_arena_printf(a, err, "%s.weight", name);
+    case LAYER: return gk_arena_printf(a, err, LAYERS "%" PRIu64 ".%s.weight", i, name);
+    case EXPERT: break;
+    }
+    return gk_arena_printf(a, err, LAYERS "%" PRIu64 EXPERTS_ "%" PRIu64 ".%s.weight",
+                           i / g->experts, i % g->experts, name);
+}
+
+int gk_grok2_kinds(const gk_grok2 *g)
+{
+    int n = 0;
+
+    for (int i = 0; i < N_KINDS; i++)
+        n += has_kind(g, &kinds[i]);
+    return n;
+}
