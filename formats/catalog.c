@@ -31,18 +31,31 @@ bool gk_stored_add(gk_catalog *c, const gk_stored *s, gk_err *err)
     return true;
 }
 
-gk_input *gk_input_add(gk_catalog *c, const char *path, const char *name, gk_err *err)
+bool gk_input_load(gk_catalog *c, const char *path, const char *name, int rank, gk_err *err)
 {
-    gk_file *file = gk_file_open(c->arena, path, err);
-    char *copy = file == NULL ? NULL : gk_arena_str(c->arena, name, err);
+    gk_err own = {0};
+    char *copy = gk_arena_str(c->arena, name, err);
 
-    if (copy == NULL) {
-        gk_file_close(file);
-        return NULL;
+    if (copy == NULL)
+        return false;
+    gk_file *file = gk_file_open(c->arena, path, &own);
+    if (file != NULL) {
+        const uint64_t i = c->n_inputs++;
+        c->input[i] = (gk_input){.file = file, .name = copy, .rank = rank};
+        if (gk_safetensors_read(c, i, &own)) {
+            c->input[i].usable = true;
+            return true;
+        }
     }
-    gk_input *in = &c->input[c->n_inputs++];
-    *in = (gk_input){.file = file, .name = copy, .rank = -1};
-    return in;
+    gk_fail_at(&own, name, NULL);
+    return gk_findings_take(&c->findings, "file", &own, err);
+}
+
+bool gk_ends_with(const char *s, const char *suffix)
+{
+    const size_t n = strlen(s), k = strlen(suffix);
+
+    return n >= k && strcmp(s + n - k, suffix) == 0;
 }
 
 void gk_catalog_close(gk_catalog *c)
@@ -108,6 +121,47 @@ static uint64_t hash_name(const char *s)
     for (; *s != '\0'; s++)
         h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
     return h ^ h >> 29;
+}
+
+static bool keep_first(gk_catalog *c, gk_tensor *tensor, uint64_t *n, gk_err *err)
+{
+    uint64_t kept = 0;
+
+    for (uint64_t i = 0; i < *n; i++) {
+        if (kept > 0 && strcmp(tensor[kept - 1].name, tensor[i].name) == 0) {
+            const char *first = c->input[tensor[kept - 1].whole->input].name;
+            const char *second = c->input[tensor[i].whole->input].name;
+            if (!gk_findings_addf(&c->findings, "duplicate", GK_BAD, second, tensor[i].name, err,
+                                  "duplicate: the tensor stands in two files, here and in %s",
+                                  first))
+                return false;
+            continue;
+        }
+        tensor[kept++] = tensor[i];
+    }
+    *n = kept;
+    return true;
+}
+
+static int by_name_then_file(const void *a, const void *b)
+{
+    const gk_tensor *x = a, *y = b;
+    const int order = gk_natural_compare(x->name, y->name);
+
+    return order != 0 ? order : (x->whole > y->whole) - (x->whole < y->whole);
+}
+
+bool gk_tensors_from_all(gk_catalog *c, gk_err *err)
+{
+    uint64_t n = c->n_stored;
+    gk_tensor *tensor = gk_arena_alloc(c->arena, n, sizeof *tensor, err);
+
+    if (tensor == NULL)
+        return false;
+    for (uint64_t i = 0; i < n; i++)
+        gk_tensor_from_stored(&tensor[i], &c->stored[i]);
+    qsort(tensor, (size_t)n, sizeof *tensor, by_name_then_file);
+    return keep_first(c, tensor, &n, err) && gk_catalog_set(c, tensor, n, err);
 }
 
 bool gk_catalog_set(gk_catalog *c, gk_tensor *tensor, uint64_t n, gk_err *err)

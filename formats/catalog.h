@@ -31,6 +31,7 @@ typedef struct gk_input {
     int         rank;         /* tensor-parallel rank, -1: whole tensors       */
     uint64_t    header_bytes; /* data begins here                              */
     bool        has_format;   /* its metadata names a format ("pt")            */
+    bool        usable;       /* its header is in order                        */
 } gk_input;
 
 /* What a file declares. 40 bytes and its name: a header may hold a million. */
@@ -78,7 +79,8 @@ typedef struct gk_tensor {
     const gk_stored *whole; /* the one entry it is, or NULL                    */
     const gk_part   *part;  /* n_parts of them when whole is NULL              */
     const struct gk_scheme *scheme; /* how it is encoded; NULL: plain values   */
-    uint8_t n_parts, ndim, dtype;   /* dtype: of the values when plain         */
+    uint8_t n_parts, ndim, dtype;   /* dtype: of the values when plain; n_parts
+                                       0: incomplete, a finding says why       */
 } gk_tensor;
 
 /* A file of the model directory that holds no weights (tokenizer, licence). */
@@ -92,7 +94,7 @@ typedef struct gk_catalog {
     const char  *path;      /* as the user gave it                            */
     const char  *directory; /* the model directory, NULL for a single file    */
     const char  *format;    /* "release", "hf", "safetensors", ...            */
-    gk_input    *input;
+    gk_input    *input;     /* weight files, byte-sorted by name               */
     gk_stored   *stored;
     gk_tensor   *tensor;    /* in natural order of their names                */
     gk_extra    *extra;
@@ -105,15 +107,12 @@ typedef struct gk_catalog {
     uint64_t     n_slots;
 } gk_catalog;
 
-typedef struct gk_open_options {
-    bool keep_going; /* report a malformed file as a finding and open the rest */
-} gk_open_options;
-
 /* Opens whatever a person points at: a release or Hugging Face directory (also
  * a cache repository of links), an index, a single .safetensors file. Headers
- * only. NULL and *err; without keep_going any finding of severity bad that the
- * readers make (a missing slice, a shape that does not fit) is an error. */
-gk_catalog *gk_catalog_open(const char *path, const gk_open_options *options, gk_err *err);
+ * only. What does not fit together (a missing slice, a file that cannot be read)
+ * becomes rows of c->findings; whoever needs a whole model asks
+ * gk_findings_refuse(). NULL and *err when there is nothing to show at all. */
+gk_catalog *gk_catalog_open(const char *path, gk_err *err);
 void        gk_catalog_close(gk_catalog *c);
 
 /* Returns the tensor of that canonical name, or NULL. */
@@ -136,10 +135,6 @@ uint64_t gk_row_bytes(gk_dtype dtype, uint64_t n_cols);
  * buf is undefined and *err names file, tensor and offset. Thread-safe. */
 bool gk_read_part(const gk_catalog *c, const gk_tensor *t, int i, uint64_t row, uint64_t n_rows,
                   uint64_t col, uint64_t n_cols, void *buf, gk_err *err);
-
-/* Returns t->name as JSON and tables show the dtype: the safetensors name of a
- * plain tensor, the scheme's name of an encoded one. */
-const char *gk_tensor_kind(const gk_tensor *t);
 
 /* Compares names so that numbers count: layers.2 stands before layers.10. */
 int gk_natural_compare(const char *a, const char *b);

@@ -20,6 +20,7 @@ typedef struct gk_finding {
     const char *file;      /* "" when none                                   */
     const char *tensor;    /* "" when none                                   */
     const char *text;
+    uint64_t    more;      /* further tensors of which exactly the same is true */
 } gk_finding;
 
 typedef struct gk_findings {
@@ -28,8 +29,9 @@ typedef struct gk_findings {
     uint64_t    n, cap;
 } gk_findings;
 
-/* Appends a copy (strings too); file and tensor may be NULL. False and NOMEM.
- * For one thread at a time. */
+/* Appends a copy (strings too); file and tensor may be NULL. A row that says the
+ * same of another tensor (as a missing file does, a thousand times) is counted in
+ * the row that stands. False and NOMEM. For one thread at a time. */
 bool gk_findings_add(gk_findings *f, const gk_finding *row, gk_err *err);
 
 /* Appends a row whose text is formatted. */
@@ -37,9 +39,17 @@ bool gk_findings_addf(gk_findings *f, const char *check, gk_severity severity, c
                       const char *tensor, gk_err *err, const char *fmt, ...)
     __attribute__((format(printf, 7, 8)));
 
-/* Turns an error into a row of check `check`, severity bad, malformed unless the
- * error is one of memory; clears *from. */
+/* Turns an error about a file into a malformed row of check `check`; clears *from.
+ * An error of memory is passed on to *err instead, and false returned. */
 bool gk_findings_take(gk_findings *f, const char *check, gk_err *from, gk_err *err);
+
+/* Returns the worst severity among the rows from index `first` on, GK_NOTE when
+ * there is none; *malformed (may be NULL) tells whether one is malformed. */
+gk_severity gk_findings_worst(const gk_findings *f, uint64_t first, bool *malformed);
+
+/* Records the first bad row as an error ("… (and N more; grokkit audit lists
+ * them)"). Returns true when there is none. */
+bool gk_findings_refuse(const gk_findings *f, gk_err *err);
 
 /* Frees the row array (the strings belong to the arena). */
 void gk_findings_free(gk_findings *f);

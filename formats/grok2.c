@@ -2,6 +2,7 @@
 #include "formats/grok2.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -201,11 +202,146 @@ const char *gk_grok2_name(const gk_grok2 *g, uint64_t i, gk_arena *a, gk_err *er
                            i / g->experts, i % g->experts, name);
 }
 
-int gk_grok2_kinds(const gk_grok2 *g)
+/* ---- a catalog against its config ---------------------------------------- */
+
+static int kind_index(const gk_grok2_shape *shape)
 {
-    int n = 0;
+    int i = 0;
+
+    while (kinds[i].name != shape->kind)
+        i++;
+    return i;
+}
+
+static bool shape_fits(const gk_tensor *t, const gk_grok2_shape *shape)
+{
+    bool fits = t->ndim == shape->ndim;
+
+    for (int i = 0; fits && i < t->ndim; i++)
+        fits = t->dim[i] == shape->dim[i];
+    return fits;
+}
+
+static bool say_shape(gk_catalog *c, const gk_tensor *t, const gk_grok2_shape *shape, gk_err *err)
+{
+    static const char *const sizes[]
+        = {"", "hidden_size", "num_attention_heads x head_dim", "num_key_value_heads x head_dim",
+           "intermediate_size", "moe_intermediate_size", "num_local_experts", "vocab_size"};
+    const struct kind *k = &kinds[kind_index(shape)];
+    gk_text text = {0};
+
+    gk_text_str(&text, "shape mismatch: it is [");
+    for (int i = 0; i < t->ndim; i++)
+        gk_text_printf(&text, "%s%" PRIu64, i > 0 ? ", " : "", t->dim[i]);
+    gk_text_str(&text, "], config.json demands [");
+    for (int i = 0; i < shape->ndim; i++)
+        gk_text_printf(&text, "%s%" PRIu64, i > 0 ? ", " : "", shape->dim[i]);
+    gk_text_printf(&text, "] (%s%s%s)", sizes[k->dim[0]], shape->ndim > 1 ? ", " : "",
+                   sizes[k->dim[1]]);
+    bool ok = gk_text_ok(&text, err)
+              && gk_findings_addf(&c->findings, "shape", GK_BAD,
+                                  t->whole != NULL ? c->input[t->whole->input].name : NULL, t->name,
+                                  err, "%s", text.data);
+    gk_text_free(&text);
+    return ok;
+}
+
+/* The name that a release's file of this kind should have, when a number is left
+ * out among the groups that were read; "" when none is. A guess for the message. */
+static void guess_file(const gk_catalog *c, int kind, bool only_one, char *out, size_t size)
+{
+    bool seen[N_KINDS] = {false};
+    const char *sample = NULL;
+    int gap = -1, gaps = 0;
+    size_t digits = 0;
+
+    *out = '\0';
+    for (uint64_t i = 0; i < c->n_inputs; i++) {
+        const char *name = c->input[i].name, *tag = strstr(name, "-TP-");
+        if (tag == NULL || !c->input[i].usable)
+            continue;
+        for (digits = 0; tag - digits > name && tag[-1 - (ptrdiff_t)digits] >= '0'
+                         && tag[-1 - (ptrdiff_t)digits] <= '9';)
+            digits++;
+        const long group = digits > 0 && digits < 9 ? strtol(tag - digits, NULL, 10) : N_KINDS;
+        if (group < N_KINDS) {
+            seen[group] = true;
+            sample = name;
+        }
+    }
+    for (int i = 0; i < N_KINDS && sample != NULL; i++)
+        if (!seen[i]) {
+            gap = i;
+            gaps++;
+        }
+    if (gaps == 0 || (gaps > 1 && seen[kind]))
+        return;
+    if (gaps > 1 || !only_one)
+        gap = kind;
+    const char *tag = strstr(sample, "-TP-");
+    for (digits = 0; tag - digits > sample && tag[-1 - (ptrdiff_t)digits] >= '0'
+                     && tag[-1 - (ptrdiff_t)digits] <= '9';)
+        digits++;
+    snprintf(out, size, "%.*s%0*d-TP-%s.safetensors", (int)(tag - sample - (ptrdiff_t)digits),
+             sample, (int)digits, gap, kinds[kind].scope == EXPERT ? "000" : "common");
+}
+
+static bool say_missing(gk_catalog *c, const gk_grok2 *g, int kind, const uint64_t count[N_KINDS],
+                        gk_err *err)
+{
+    uint64_t first = 0, others = 0;
+    const char *name = NULL;
+    char file[256];
 
     for (int i = 0; i < N_KINDS; i++)
-        n += has_kind(g, &kinds[i]);
-    return n;
+        others += i != kind && count[i] < copies(g, &kinds[i]);
+    for (int i = 0; i < kind; i++)
+        first += copies(g, &kinds[i]);
+    /* at most as many names are tried as there are tensors of the kind */
+    do
+        name = gk_grok2_name(g, first++, c->arena, err);
+    while (name != NULL && gk_catalog_find(c, name) != NULL);
+    if (name == NULL)
+        return false;
+    guess_file(c, kind, others == 0, file, sizeof file);
+    return gk_findings_addf(&c->findings, "missing", GK_BAD, file, name, err,
+                            "missing: %" PRIu64 " of %" PRIu64 " tensors \"%s\" that config.json "
+                            "demands (num_hidden_layers %" PRIu64 ", num_local_experts %" PRIu64
+                            ") are not there",
+                            copies(g, &kinds[kind]) - count[kind], copies(g, &kinds[kind]),
+                            kinds[kind].name, g->layers, g->experts);
+}
+
+static bool check_tensor(gk_catalog *c, const gk_grok2 *g, const gk_tensor *t,
+                         uint64_t count[N_KINDS], gk_err *err)
+{
+    gk_grok2_shape shape;
+
+    if (!gk_grok2_shape_of(g, t->name, &shape))
+        return gk_findings_addf(&c->findings, "unknown", GK_WARN,
+                                t->whole != NULL ? c->input[t->whole->input].name : NULL, t->name,
+                                err, "unknown tensor: no part of Grok-2 has this name");
+    count[kind_index(&shape)]++;
+    return t->n_parts == 0 || shape_fits(t, &shape) || say_shape(c, t, &shape, err);
+}
+
+bool gk_grok2_check(gk_catalog *c, gk_err *err)
+{
+    uint64_t count[N_KINDS] = {0};
+    gk_err own = {0};
+    gk_grok2 g;
+
+    if (!gk_grok2_is(c->config))
+        return true;
+    if (!gk_grok2_sizes(c->config, &g, &own)) {
+        /* the release reader has said so already */
+        return strcmp(c->format, "release") == 0 || gk_findings_take(&c->findings, "config", &own, err);
+    }
+    for (uint64_t i = 0; i < c->n_tensors; i++)
+        if (!check_tensor(c, &g, &c->tensor[i], count, err))
+            return false;
+    for (int k = 0; k < N_KINDS; k++)
+        if (count[k] < copies(&g, &kinds[k]) && !say_missing(c, &g, k, count, err))
+            return false;
+    return true;
 }

@@ -6,7 +6,7 @@
 #ifndef GK_FORMATS_GROK2_H
 #define GK_FORMATS_GROK2_H
 
-#include "formats/json.h"
+#include "formats/catalog.h"
 
 typedef struct gk_grok2 {
     uint64_t hidden, layers, heads, kv_heads, head_dim;
@@ -39,7 +39,9 @@ bool gk_grok2_shape_of(const gk_grok2 *g, const char *name, gk_grok2_shape *out)
 uint64_t    gk_grok2_count(const gk_grok2 *g);
 const char *gk_grok2_name(const gk_grok2 *g, uint64_t i, gk_arena *a, gk_err *err);
 
-/* How many kinds: as many file groups has a release that stores one kind a group. */
-int gk_grok2_kinds(const gk_grok2 *g);
+/* Compares the catalog with what its config.json demands and adds findings: kinds
+ * with missing tensors, shapes that do not fit, tensors nobody asks for. Nothing
+ * when the config is of another architecture. False: NOMEM. */
+bool gk_grok2_check(gk_catalog *c, gk_err *err);
 
 #endif

@@ -5,13 +5,34 @@
 
 #include "formats/catalog.h"
 
+/* What a person pointed at, looked at once for all sniffers. */
+typedef struct gk_source {
+    const char  *path;  /* links resolved down to files and folders that exist */
+    const char  *index; /* the *.index.json that was named, or NULL            */
+    bool         is_dir;
+    const char **name; /* directory: its entries, byte-sorted                 */
+    uint64_t     n_names;
+} gk_source;
+
+/* A format that can be read: one row of the table in formats/format.c. */
+typedef struct gk_reader {
+    const char *name;
+    bool (*sniff)(const gk_source *s);
+    /* Fills c->input, c->stored and, through gk_catalog_set(), the tensors. */
+    bool (*open)(gk_catalog *c, const gk_source *s, gk_err *err);
+} gk_reader;
+
+extern const gk_reader gk_reader_release, gk_reader_hf, gk_reader_safetensors;
+
 /* Appends an entry to c->stored; *s is copied, its strings are not. False: NOMEM,
  * or LIMIT past GK_MAX_TENSORS. May move c->stored: point into it only after the
  * last file was read. */
 bool gk_stored_add(gk_catalog *c, const gk_stored *s, gk_err *err);
 
-/* Opens path as the next weight file of c; returns its row, or NULL. */
-gk_input *gk_input_add(gk_catalog *c, const char *path, const char *name, gk_err *err);
+/* Opens path as the next weight file of c and reads its header. What is wrong
+ * with the file becomes a malformed finding; false only for NOMEM. c->input must
+ * have room. */
+bool gk_input_load(gk_catalog *c, const char *path, const char *name, int rank, gk_err *err);
 
 /* Reads the header of a safetensors file and adds its entries. False and FORMAT,
  * LIMIT, IO or NOMEM with file, tensor and byte offset; c->stored is then as
@@ -21,8 +42,15 @@ bool gk_safetensors_read(gk_catalog *c, uint64_t input, gk_err *err);
 /* Makes t the tensor that is exactly the entry s. */
 void gk_tensor_from_stored(gk_tensor *t, const gk_stored *s);
 
-/* Readers of a directory: files[] (names, sorted) are its *.safetensors. */
-bool gk_release_open(gk_catalog *c, gk_err *err); /* joins c->stored by TP rank */
-bool gk_hf_open(gk_catalog *c, gk_err *err);      /* one entry, one tensor      */
+/* Returns true when s ends with suffix. */
+bool gk_ends_with(const char *s, const char *suffix);
+
+/* Takes a "-TP-003.safetensors" or "-TP-common.safetensors" file name apart: the
+ * rank (-1: common). False when it is no such name. */
+bool gk_release_rank(const char *name, int *rank);
+
+/* Makes every entry of c->stored a tensor; of a name that stands twice the first
+ * is kept and a finding says so. */
+bool gk_tensors_from_all(gk_catalog *c, gk_err *err);
 
 #endif
