@@ -1,0 +1,311 @@
+/* formats/output.c - building a directory under another name, and the one rename. */
+#include "formats/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "formats/checked.h"
+
+#define COPY_BYTES (1u << 20)
+
+typedef struct out_file {
+    const char *name;
+    int         fd;
+} out_file;
+
+struct gk_output {
+    gk_arena   *arena;
+    const char *out, *partial, *parent;
+    int         dir;
+    out_file   *file;
+    uint64_t    n, cap;
+};
+
+/* ---- what may be replaced ------------------------------------------------- */
+
+static bool holds_a_model(const char *path, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    uint64_t n = 0;
+    const char **name = a == NULL ? NULL : gk_dir_names(a, path, &n, err);
+    bool yes = name != NULL && n == 0;
+
+    for (uint64_t i = 0; name != NULL && i < n; i++) {
+        const size_t len = strlen(name[i]);
+        yes |= strcmp(name[i], "config.json") == 0
+               || (len > 12 && strcmp(name[i] + len - 12, ".safetensors") == 0);
+    }
+    gk_arena_free(a);
+    return yes;
+}
+
+static bool is_inside(const char *inner, const char *outer)
+{
+    const size_t n = strlen(outer);
+
+    return strncmp(inner, outer, n) == 0
+           && (inner[n] == '\0' || inner[n] == '/' || strcmp(outer, "/") == 0);
+}
+
+bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    char *x = a == NULL ? NULL : gk_path_real(a, out, err);
+    char *y = x == NULL ? NULL : gk_path_real(a, input, err);
+    const gk_path_kind kind = gk_path_kind_of(out);
+    bool ok = y != NULL;
+
+    if (ok && (is_inside(x, y) || is_inside(y, x)))
+        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                     "the output is, contains or lies inside the input %s", input);
+    else if (ok && kind != GK_PATH_NONE && !force)
+        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "exists already; --force replaces it");
+    else if (ok && kind != GK_PATH_NONE && (kind != GK_PATH_DIR || !holds_a_model(out, err)))
+        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                     "exists and is no model directory: not replaced, even with --force");
+    if (!ok)
+        gk_fail_at(err, out, NULL);
+    gk_arena_free(a);
+    return ok;
+}
+
+uint64_t gk_output_free_bytes(const char *out)
+{
+    struct statvfs st;
+    uint64_t bytes = 0;
+    gk_arena *a = gk_arena_new(NULL);
+    char *parent = a == NULL ? NULL : gk_path_real(a, out, NULL);
+    char *dir = parent == NULL ? NULL : gk_path_dir(a, parent, NULL);
+
+    if (dir != NULL && statvfs(dir, &st) == 0 && !gk_mul(st.f_bavail, st.f_frsize, &bytes))
+        bytes = 0;
+    gk_arena_free(a);
+    return bytes;
+}
+
+/* ---- removing ------------------------------------------------------------- */
+
+/* Empties and removes a directory that we made, or that was to be replaced. Does
+ * not follow links. Best effort: what cannot be removed stays. */
+static void remove_dir(const char *path)
+{
+    gk_arena *a = gk_arena_new(NULL);
+    uint64_t n = 0;
+    const char **name = a == NULL ? NULL : gk_dir_names(a, path, &n, NULL);
+
+    for (uint64_t i = 0; name != NULL && i < n; i++) {
+        struct stat st;
+        char *inner = gk_path_join(a, path, name[i], NULL);
+        if (inner == NULL || lstat(inner, &st) != 0)
+            continue;
+        if (S_ISDIR(st.st_mode))
+            remove_dir(inner);
+        else
+            unlink(inner);
+    }
+    rmdir(path);
+    gk_arena_free(a);
+}
+
+/* ---- building ------------------------------------------------------------- */
+
+static void free_output(gk_output *o)
+{
+    for (uint64_t i = 0; i < o->n; i++)
+        if (o->file[i].fd >= 0)
+            close(o->file[i].fd);
+    if (o->dir >= 0)
+        close(o->dir);
+    gk_free(o->file);
+    gk_arena_free(o->arena);
+    gk_free(o);
+}
+
+gk_output *gk_output_begin(const char *out, const char *tag, gk_err *err)
+{
+    gk_output *o = gk_alloc(1, sizeof *o, err);
+
+    if (o == NULL)
+        return NULL;
+    *o = (gk_output){.arena = gk_arena_new(err), .dir = -1};
+    if (o->arena != NULL)
+        o->out = gk_path_real(o->arena, out, err);
+    if (o->out != NULL)
+        o->parent = gk_path_dir(o->arena, o->out, err);
+    if (o->parent != NULL)
+        o->partial = gk_arena_printf(o->arena, err, "%s.partial-%s", o->out, tag);
+    if (o->partial != NULL) {
+        if (gk_path_kind_of(o->partial) == GK_PATH_DIR)
+            remove_dir(o->partial);
+        if (mkdir(o->partial, 0777) != 0)
+            gk_fail_errno(err, o->partial, GK_NO_OFF, "create the directory");
+        else if ((o->dir = open(o->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+            gk_fail_errno(err, o->partial, GK_NO_OFF, "open the directory");
+        else
+            return o;
+    }
+    free_output(o);
+    return NULL;
+}
+
+const char *gk_output_path(const gk_output *o)
+{
+    return o->partial;
+}
+
+bool gk_output_create(gk_output *o, const char *name, uint64_t bytes, int *file, gk_err *err)
+{
+    void *rows = o->file;
+
+    if (!gk_grow(&rows, &o->cap, o->n + 1, sizeof *o->file, err))
+        return false;
+    o->file = rows;
+    char *copy = gk_arena_str(o->arena, name, err);
+    if (copy == NULL)
+        return false;
+    const int fd = openat(o->dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0) {
+        if (errno == EMFILE)
+            gk_fail(err, GK_ERR_IO, GK_NO_OFF,
+                    "too many open files: raise 'ulimit -n' or --max-shard-size");
+        return gk_fail_errno(err, name, GK_NO_OFF, "create");
+    }
+    o->file[o->n] = (out_file){copy, fd};
+    *file = (int)o->n++;
+    /* reserving says "disk full" before hours of work; where a file system cannot,
+     * the size is set and the writes will tell */
+    const int e = bytes == 0 ? 0 : posix_fallocate(fd, 0, (off_t)bytes);
+    if (e == 0)
+        return true;
+    errno = e;
+    if (e == EOPNOTSUPP || e == EINVAL || e == ENOSYS)
+        return ftruncate(fd, (off_t)bytes) == 0
+               || gk_fail_errno(err, name, GK_NO_OFF, "set the size");
+    return gk_fail_errno(err, name, GK_NO_OFF, "reserve space");
+}
+
+bool gk_output_write(gk_output *o, int file, uint64_t off, const void *buf, uint64_t n, gk_err *err)
+{
+    return gk_pwrite(o->file[file].fd, o->file[file].name, off, buf, n, err);
+}
+
+bool gk_output_put(gk_output *o, const char *name, const void *buf, uint64_t n, gk_err *err)
+{
+    int file;
+
+    return gk_output_create(o, name, n, &file, err) && gk_output_write(o, file, 0, buf, n, err);
+}
+
+bool gk_output_copy(gk_output *o, const char *name, const char *path, gk_err *err)
+{
+    gk_file *from = gk_file_open(o->arena, path, err);
+    void *buf = from == NULL ? NULL : gk_alloc(COPY_BYTES, 1, err);
+    int file = -1;
+
+    bool ok = buf != NULL && gk_output_create(o, name, from->size, &file, err);
+    for (uint64_t at = 0; ok && at < from->size;) {
+        const uint64_t n = gk_min(COPY_BYTES, from->size - at);
+        ok = gk_file_read(from, at, buf, n, err) && gk_output_write(o, file, at, buf, n, err);
+        at += n;
+    }
+    gk_free(buf);
+    gk_file_close(from);
+    return ok;
+}
+
+/* ---- the end -------------------------------------------------------------- */
+
+static bool sync_dir(const char *path, gk_err *err)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return gk_fail_errno(err, path, GK_NO_OFF, "open the directory");
+    /* some file systems cannot sync a directory; that is no failure of ours */
+    const bool ok = fsync(fd) == 0 || errno == EINVAL;
+    if (!ok)
+        gk_fail_errno(err, path, GK_NO_OFF, "sync");
+    close(fd);
+    return ok;
+}
+
+static bool sync_all(gk_output *o, gk_err *err)
+{
+    for (uint64_t i = 0; i < o->n; i++) {
+        /* a failed sync loses data that a second call would call clean: fatal */
+        if (fsync(o->file[i].fd) != 0)
+            return gk_fail_errno(err, o->file[i].name, GK_NO_OFF, "sync");
+        const int fd = o->file[i].fd;
+        o->file[i].fd = -1;
+        if (close(fd) != 0)
+            return gk_fail_errno(err, o->file[i].name, GK_NO_OFF, "close");
+    }
+    return sync_dir(o->partial, err);
+}
+
+/* Renames the finished directory to OUT. */
+static bool put_in_place(gk_output *o, bool force, gk_err *err)
+{
+    if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->out, RENAME_NOREPLACE) == 0)
+        return true;
+    if (errno == EEXIST && force) {
+        if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->out, RENAME_EXCHANGE) == 0) {
+            remove_dir(o->partial); /* it is the old OUT now */
+            return true;
+        }
+    } else if (errno == EINVAL || errno == ENOSYS) {
+        /* no flags on this file system: a plain rename refuses a full directory */
+        if (rename(o->partial, o->out) == 0)
+            return true;
+    }
+    return gk_fail_errno(err, o->out, GK_NO_OFF, "rename the finished directory to it");
+}
+
+bool gk_output_commit(gk_output *o, bool force, gk_err *err)
+{
+    if (!sync_all(o, err) || !put_in_place(o, force, err)) {
+        gk_output_abandon(o);
+        return false;
+    }
+    const bool ok = sync_dir(o->parent, err);
+    free_output(o);
+    return ok;
+}
+
+void gk_output_abandon(gk_output *o)
+{
+    if (o == NULL)
+        return;
+    remove_dir(o->partial);
+    free_output(o);
+}
+
+bool gk_file_put(const char *path, const void *buf, uint64_t n, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    char *temp = a == NULL ? NULL : gk_arena_printf(a, err, "%s.partial", path);
+    bool ok = false;
+
+    if (temp != NULL) {
+        const int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (fd < 0) {
+            gk_fail_errno(err, path, GK_NO_OFF, "create");
+        } else {
+            ok = gk_pwrite(fd, path, 0, buf, n, err);
+            if (ok && fsync(fd) != 0)
+                ok = gk_fail_errno(err, path, GK_NO_OFF, "sync");
+            close(fd);
+            if (ok && rename(temp, path) != 0)
+                ok = gk_fail_errno(err, path, GK_NO_OFF, "rename");
+            if (!ok)
+                unlink(temp);
+        }
+    }
+    gk_arena_free(a);
+    return ok;
+}

@@ -1,0 +1,53 @@
+/* formats/output.h - a directory that appears whole or not at all.
+ *
+ * Everything is written into OUT.partial-TAG beside OUT; gk_output_commit() syncs
+ * it and renames it once. Until then nothing called OUT exists (or the old OUT
+ * stands untouched); after an error gk_output_abandon() leaves nothing behind. */
+#ifndef GK_FORMATS_OUTPUT_H
+#define GK_FORMATS_OUTPUT_H
+
+#include "formats/io.h"
+
+typedef struct gk_output gk_output;
+
+/* Refuses (ARG) an OUT that exists, unless force is set and OUT is an empty
+ * directory or a model directory; refuses an OUT that is, contains or lies inside
+ * `input` (links resolved), with force too. Reads only. */
+bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *err);
+
+/* Returns the bytes free for us where `out` will lie; 0 when unknown. */
+uint64_t gk_output_free_bytes(const char *out);
+
+/* Creates OUT.partial-TAG (a left-over of the same tag is emptied). NULL and IO. */
+gk_output *gk_output_begin(const char *out, const char *tag, gk_err *err);
+
+/* Returns the path of the directory under construction. */
+const char *gk_output_path(const gk_output *o);
+
+/* Creates a file of `bytes` bytes, its blocks reserved, and stores its number.
+ * name is a plain file name. False: IO, SPACE (nothing was written in vain). */
+bool gk_output_create(gk_output *o, const char *name, uint64_t bytes, int *file, gk_err *err);
+
+/* Writes n bytes at off of a file. Disjoint ranges may be written from many
+ * threads at once. */
+bool gk_output_write(gk_output *o, int file, uint64_t off, const void *buf, uint64_t n,
+                     gk_err *err);
+
+/* Creates a file with this content. */
+bool gk_output_put(gk_output *o, const char *name, const void *buf, uint64_t n, gk_err *err);
+
+/* Copies the regular file at `path`, byte for byte. */
+bool gk_output_copy(gk_output *o, const char *name, const char *path, gk_err *err);
+
+/* Syncs and closes all files, syncs the directory, renames it to OUT (with force:
+ * exchanges it with the old OUT and removes that), frees o. On false the partial
+ * directory is gone and o is freed too. */
+bool gk_output_commit(gk_output *o, bool force, gk_err *err);
+
+/* Removes what was written; frees o. NULL is fine. */
+void gk_output_abandon(gk_output *o);
+
+/* Writes a file beside its final name and renames it there: whole or not at all. */
+bool gk_file_put(const char *path, const void *buf, uint64_t n, gk_err *err);
+
+#endif
