@@ -1,0 +1,210 @@
+/* cmd/options.c - the option table. Parsing, help and suggestions all read it. */
+#include "cmd/cli.h"
+
+#define WRITERS (GK_CMD_CONVERT | GK_CMD_QUANTIZE)
+
+static const gk_option options[GK_N_OPTS] = {
+    [GK_OPT_TENSORS] = {
+        .name = "tensors", .kind = GK_KIND_STRING, .metavar = "REGEX",
+        .commands = GK_CMD_INSPECT | GK_CMD_HASH | GK_CMD_COMPARE,
+        .help = "only tensors whose name the PCRE2 regex is found in",
+    },
+    [GK_OPT_PARTS] = {
+        .name = "parts", .commands = GK_CMD_INSPECT,
+        .help = "list every stored piece: file, offset, bytes",
+    },
+    [GK_OPT_CONFIG] = {
+        .name = "config", .commands = GK_CMD_INSPECT,
+        .help = "print config.json as it is stored",
+    },
+    [GK_OPT_CHECK] = {
+        .name = "check", .letter = 'c', .kind = GK_KIND_STRING, .metavar = "FILE",
+        .commands = GK_CMD_HASH,
+        .help = "verify the lines 'HEX  NAME' of FILE ('-' is standard input)",
+    },
+    [GK_OPT_NO_VALUES] = {
+        .name = "no-values", .commands = GK_CMD_AUDIT,
+        .help = "headers only: do not read the weights to look for NaN and Inf",
+    },
+    [GK_OPT_NO_CHECKSUMS] = {
+        .name = "no-checksums", .commands = GK_CMD_AUDIT,
+        .help = "do not compute and compare the SHA-256 of files",
+    },
+    [GK_OPT_HTML] = {
+        .name = "html", .kind = GK_KIND_STRING, .metavar = "FILE",
+        .commands = GK_CMD_AUDIT | GK_CMD_EVAL | GK_CMD_COMPARE,
+        .help = "also write the report as one HTML page",
+    },
+    [GK_OPT_STRICT] = {
+        .name = "strict", .commands = GK_CMD_AUDIT | GK_CMD_QUANTIZE,
+        .help = "a warning counts as bad",
+    },
+    [GK_OPT_KEEP_GOING] = {
+        .name = "keep-going", .commands = GK_CMD_AUDIT,
+        .help = "report a file that cannot be read and go on with the others",
+    },
+    [GK_OPT_TO] = {
+        .name = "to", .kind = GK_KIND_STRING, .metavar = "FORMAT", .commands = WRITERS,
+        .help = "what to write: hf (merged safetensors) or compressed-tensors",
+    },
+    [GK_OPT_SCHEME] = {
+        .name = "scheme", .kind = GK_KIND_STRING, .metavar = "S", .commands = GK_CMD_QUANTIZE,
+        .help = "int4 (attention int8-g128, the rest int4-g128), int8 (int8-g128), or one "
+                "scheme for all: int4-g32, int4-g64, int4-g128, int8-channel, ...",
+    },
+    [GK_OPT_RULE] = {
+        .name = "rule", .kind = GK_KIND_STRING, .repeatable = true, .metavar = "REGEX=S",
+        .commands = GK_CMD_QUANTIZE,
+        .help = "scheme of the tensors whose name (without .weight) the PCRE2 regex is found in; "
+                "the first rule that matches wins; may be given again",
+    },
+    [GK_OPT_RECIPE] = {
+        .name = "recipe", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_QUANTIZE,
+        .help = "rules from a file, one 'REGEX = S' a line, after those of --rule",
+    },
+    [GK_OPT_METHOD] = {
+        .name = "method", .kind = GK_KIND_CHOICE, .choice = {"rtn", "search"},
+        .commands = GK_CMD_QUANTIZE,
+        .help = "how scales are chosen: from the largest value, or by least squared error",
+    },
+    [GK_OPT_DTYPE] = {
+        .name = "dtype", .kind = GK_KIND_CHOICE, .choice = {"bf16", "f16", "f32"},
+        .commands = WRITERS,
+        .help = "dtype of tensors that stay plain; default: as stored",
+    },
+    [GK_OPT_MAX_SHARD_SIZE] = {
+        .name = "max-shard-size", .kind = GK_KIND_SIZE, .metavar = "SIZE", .min = 1,
+        .commands = WRITERS, .help = "largest file to write",
+    },
+    [GK_OPT_HASH] = {
+        .name = "hash", .kind = GK_KIND_CHOICE, .choice = {"none", "output", "all"},
+        .commands = WRITERS, .help = "which files get a SHA-256; default: output",
+    },
+    [GK_OPT_VERIFY] = {
+        .name = "verify", .commands = WRITERS,
+        .help = "read the result again and compare it with the input",
+    },
+    [GK_OPT_NO_ENGINE_CHECK] = {
+        .name = "no-engine-check", .commands = GK_CMD_QUANTIZE,
+        .help = "allow what no engine is known to load",
+    },
+    [GK_OPT_DRY_RUN] = {
+        .name = "dry-run", .letter = 'n', .commands = WRITERS,
+        .help = "print the plan with all sizes and write nothing",
+    },
+    [GK_OPT_FORCE] = {
+        .name = "force", .letter = 'f', .commands = WRITERS,
+        .help = "replace OUT when it exists, once the new one is complete",
+    },
+    [GK_OPT_TEXT] = {
+        .name = "text", .kind = GK_KIND_STRING, .repeatable = true, .metavar = "FILE",
+        .commands = GK_CMD_EVAL | GK_CMD_TOKENIZE,
+        .help = "the text to read; eval takes it more than once",
+    },
+    [GK_OPT_BASE] = {
+        .name = "base", .kind = GK_KIND_STRING, .metavar = "MODEL", .commands = GK_CMD_EVAL,
+        .help = "also compare with this model: KL divergence, top-1, drift by layer",
+    },
+    [GK_OPT_CTX] = {
+        .name = "ctx", .kind = GK_KIND_UINT, .metavar = "N", .min = 2, .max = 1u << 20,
+        .commands = GK_CMD_EVAL, .help = "tokens in a window",
+    },
+    [GK_OPT_WINDOWS] = {
+        .name = "windows", .kind = GK_KIND_UINT, .metavar = "N", .min = 1,
+        .commands = GK_CMD_EVAL, .help = "only the first N windows",
+    },
+    [GK_OPT_PROTOCOL] = {
+        .name = "protocol", .kind = GK_KIND_CHOICE, .choice = {"llama", "paper"},
+        .commands = GK_CMD_EVAL,
+        .help = "score the second half of each window (llama) or all of it (paper)",
+    },
+    [GK_OPT_PRESET] = {
+        .name = "preset", .kind = GK_KIND_CHOICE,
+        .choice = {"sglang", "llama.cpp", "llama.cpp-plain", "vllm"}, .commands = GK_CMD_EVAL,
+        .help = "compute what this engine computes; the switches below override",
+    },
+    [GK_OPT_GATE] = {
+        .name = "gate", .kind = GK_KIND_STRING, .metavar = "EXPR", .commands = GK_CMD_EVAL,
+        .help = "exit 1 unless all hold, as 'kld.mean<=0.02,top1>=0.94'; names are those of "
+                "the JSON",
+    },
+    [GK_OPT_LOGITS] = {
+        .name = "logits", .kind = GK_KIND_STRING, .metavar = "FILE.npy", .commands = GK_CMD_EVAL,
+        .help = "write the logits of the first window, float32 [T, V]",
+    },
+    [GK_OPT_TOKEN_IDS] = {
+        .name = "token-ids", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_EVAL,
+        .help = "one window of ids, separated by white space, in place of --text",
+    },
+    [GK_OPT_GELU] = {
+        .name = "gelu", .kind = GK_KIND_CHOICE, .choice = {"erf", "tanh"},
+        .commands = GK_CMD_EVAL, .help = "form of the activation",
+    },
+    [GK_OPT_ROPE] = {
+        .name = "rope", .kind = GK_KIND_CHOICE,
+        .choice = {"config", "original", "yarn", "yarn_log", "theta_scale"},
+        .commands = GK_CMD_EVAL, .help = "how positions are scaled",
+    },
+    [GK_OPT_ROPE_MAGNITUDE] = {
+        .name = "rope-magnitude", .kind = GK_KIND_CHOICE, .choice = {"off", "on"},
+        .commands = GK_CMD_EVAL, .help = "scale rotated q and k by 1 + 0.1 ln(factor)",
+    },
+    [GK_OPT_RENORM] = {
+        .name = "renorm", .kind = GK_KIND_CHOICE, .choice = {"off", "on"},
+        .commands = GK_CMD_EVAL, .help = "let the weights of the chosen experts sum to 1",
+    },
+    [GK_OPT_ROUTER_CAP] = {
+        .name = "router-cap", .kind = GK_KIND_CHOICE, .choice = {"off", "on"},
+        .commands = GK_CMD_EVAL, .help = "cap the router's logits before its softmax",
+    },
+    [GK_OPT_TEMPERATURE] = {
+        .name = "temperature", .kind = GK_KIND_CHOICE, .choice = {"off", "on"},
+        .commands = GK_CMD_EVAL, .help = "scale attention scores by position",
+    },
+    [GK_OPT_FINAL_ORDER] = {
+        .name = "final-order", .kind = GK_KIND_CHOICE, .choice = {"scale-cap", "cap-scale"},
+        .commands = GK_CMD_EVAL, .help = "order of scale and cap on the logits",
+    },
+    [GK_OPT_DECODE] = {
+        .name = "decode", .letter = 'd', .commands = GK_CMD_TOKENIZE,
+        .help = "read ids and write the bytes they stand for",
+    },
+    [GK_OPT_THREADS] = {
+        .name = "threads", .letter = 't', .kind = GK_KIND_UINT, .metavar = "N", .min = 1,
+        .max = GK_MAX_THREADS, .commands = GK_CMD_ALL, .help = "default: all CPUs",
+    },
+    [GK_OPT_MEMORY] = {
+        .name = "memory", .kind = GK_KIND_SIZE, .metavar = "SIZE", .min = 1,
+        .commands = GK_CMD_ALL,
+        .help = "memory to use at most, as 512MiB, 2G or 1.5GB; default: 256 MiB",
+    },
+    [GK_OPT_PROGRESS] = {
+        .name = "progress", .kind = GK_KIND_CHOICE, .choice = {"auto", "always", "never", "json"},
+        .commands = GK_CMD_ALL, .help = "on stderr; auto: a line on a terminal",
+    },
+    [GK_OPT_NO_SANDBOX] = {
+        .name = "no-sandbox", .commands = GK_CMD_ALL,
+        .help = "do not give up rights after opening; none are given up yet",
+    },
+    [GK_OPT_NO_COLOR] = {
+        .name = "no-color", .commands = GK_CMD_ALL, .help = "also NO_COLOR and TERM=dumb",
+    },
+    [GK_OPT_JSON] = {
+        .name = "json", .commands = GK_CMD_ALL, .help = "the result as one JSON document",
+    },
+    [GK_OPT_QUIET] = {
+        .name = "quiet", .letter = 'q', .commands = GK_CMD_ALL, .help = "only results and errors",
+    },
+    [GK_OPT_VERBOSE] = {
+        .name = "verbose", .letter = 'v', .repeatable = true, .commands = GK_CMD_ALL,
+        .help = "say more",
+    },
+    [GK_OPT_HELP] = {
+        .name = "help", .letter = 'h', .commands = GK_CMD_ALL, .help = "this text",
+    },
+};
+
+const gk_option *gk_option_get(gk_opt option)
+{
+    return &options[option];
+}
