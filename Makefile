@@ -48,8 +48,8 @@ $(TOOLS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/formats/%.o: WARN += -Wconversion
-$(B)/quant/kernels_avx2.o: ISA := -mavx2 -mf16c -mfma
-$(B)/quant/kernels_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mf16c -mfma
+$(B)/quant/kernels_avx2.o: ISA := -O3 -mavx2 -mf16c -mfma
+$(B)/quant/kernels_avx512.o: ISA := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mf16c -mfma -mprefer-vector-width=512
 $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) $(if $(filter formats/%,$<),-Wconversion) -MMD -MP -c -o $@ $<

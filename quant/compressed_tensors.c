@@ -1,6 +1,5 @@
 /* quant/compressed_tensors.c - `pack-quantized` tensors: written and read back. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "formats/checked.h"
@@ -10,11 +9,6 @@
 #define SUFFIX ".weight_packed"
 
 /* ---- sizes ---------------------------------------------------------------- */
-
-uint64_t gk_scheme_groups(const gk_scheme *s, uint64_t n_cols)
-{
-    return s->group == 0 ? 1 : gk_div_up(n_cols, s->group);
-}
 
 static uint64_t codes_a_word(const gk_scheme *s)
 {
@@ -171,23 +165,18 @@ static bool infer(const gk_tensor *packed, const gk_tensor *scale, const gk_tens
 {
     const uint64_t groups = scale->ndim == 2 ? scale->dim[1] : 0;
 
-    *s = (gk_scheme){.kind = GK_SCHEME_INT, .symmetric = zero == NULL};
+    *s = gk_scheme_int(4, groups > 1 ? dim[1] / groups : 0, zero == NULL);
     if (!is_matrix(packed, GK_I32, dim[0]) || groups == 0 || scale->dim[0] != dim[0]
         || (scale->dtype != GK_BF16 && scale->dtype != GK_F16 && scale->dtype != GK_F32)
         || dim[1] % groups != 0)
         return false;
-    for (s->bits = 4; s->bits <= 8 && packed->dim[1] != gk_div_up(dim[1], codes_a_word(s));)
-        s->bits += 4;
-    if (s->bits > 8 || (zero != NULL
-                        && (!is_matrix(zero, GK_I32, gk_div_up(dim[0], codes_a_word(s)))
-                            || zero->dim[1] != groups)))
+    if (packed->dim[1] != gk_div_up(dim[1], codes_a_word(s)))
+        *s = gk_scheme_int(8, s->group, s->symmetric);
+    if (packed->dim[1] != gk_div_up(dim[1], codes_a_word(s))
+        || (zero != NULL
+            && (!is_matrix(zero, GK_I32, gk_div_up(dim[0], codes_a_word(s)))
+                || zero->dim[1] != groups)))
         return false;
-    s->group = groups == 1 ? 0 : dim[1] / groups;
-    if (s->group == 0)
-        snprintf(s->name, sizeof s->name, "int%d-channel%s", s->bits, zero ? "-asym" : "");
-    else
-        snprintf(s->name, sizeof s->name, "int%d-g%u%s", s->bits, (unsigned)s->group,
-                 zero ? "-asym" : "");
     return true;
 }
 

@@ -19,13 +19,9 @@
  * owns the arrays. */
 typedef struct gk_codes {
     int8_t   *code;       /* [n_rows, n_cols], signed                          */
-    uint16_t *scale_bits; /* [n_rows, n_groups] bf16, as encoded               */
     float    *scale;      /* [n_rows, n_groups] the same as read from any file */
     int8_t   *zero;       /* [n_rows, n_groups], NULL when symmetric           */
 } gk_codes;
-
-/* How many groups lie in n_cols columns (a multiple of the group, or the row). */
-uint64_t gk_scheme_groups(const gk_scheme *s, uint64_t n_cols);
 
 /* Rows of a tile must begin at multiples of this: zero points are packed along them. */
 uint64_t gk_ct_row_quantum(const gk_scheme *s);

@@ -1,0 +1,44 @@
+/* quant/codec_group.h - integer codes with one bf16 scale (and zero point) a group.
+ *
+ * A value is (code - zero) * scale. Codes are always chosen against the scale as it
+ * is stored. Two methods choose the scale:
+ *
+ *   rtn     compressed-tensors' min-max rule, in f32 arithmetic:
+ *           symmetric  scale = max|w| / ((2^b - 1) / 2)
+ *           asymmetric scale = (hi - lo) / (2^b - 1), zero = rne(clamp(min - lo / scale)),
+ *                      lo <= 0 <= hi
+ *   search  the scale with the smallest (weighted) squared error among bf16 scales of
+ *           both signs around the extreme, then a least-squares refit
+ *
+ * A scale that would be 0 is 2^-7, bf16's epsilon, as in compressed-tensors @ac8e2ba. */
+#ifndef GK_QUANT_CODEC_GROUP_H
+#define GK_QUANT_CODEC_GROUP_H
+
+#include "quant/scheme.h"
+
+typedef enum gk_method {
+    GK_METHOD_RTN,
+    GK_METHOD_SEARCH,
+} gk_method;
+
+bool        gk_method_find(const char *name, gk_method *out, gk_err *err);
+const char *gk_method_name(gk_method method);
+
+typedef struct gk_group_job {
+    const gk_scheme *scheme; /* GK_SCHEME_INT */
+    gk_method        method;
+    const float     *importance; /* E[x^2] of each column [n_cols], or NULL: ones */
+    uint64_t         n_rows, n_cols; /* n_cols: whole groups, or the whole row    */
+} gk_group_job;
+
+/* Encodes w [n_rows, n_cols], finite: codes [n_rows, n_cols], scales as bf16 bits
+ * [n_rows, n_groups], zeros [n_rows, n_groups] (asymmetric only, else NULL). The
+ * result depends on nothing but the values: not on threads, tiles or CPU. */
+void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, uint16_t *scales,
+                     int8_t *zeros);
+
+/* Fills out [n_rows, n_cols]; scales [n_rows, n_groups] as f32, zeros or NULL. */
+void gk_group_decode(const gk_scheme *s, const int8_t *codes, const float *scales,
+                     const int8_t *zeros, uint64_t n_rows, uint64_t n_cols, float *out);
+
+#endif

@@ -1,0 +1,75 @@
+/* quant/kernels.h - the hot loops, in one table for each instruction set.
+ *
+ * One text (kernels_body.h) over lanes of 16 floats is compiled once with arrays
+ * and plain loops, which is the specification, and once for each vector unit. Sums
+ * run lane by lane (lane = index mod 16) and are folded in lane order, so every
+ * table gives the same bytes. The best the CPU has is picked once; GK_ISA=scalar,
+ * avx2 or avx512 overrides. */
+#ifndef GK_QUANT_KERNELS_H
+#define GK_QUANT_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a group of codes may hold: lo..hi, and a zero point in code units. */
+typedef struct gk_grid {
+    float lo, hi;
+    float zero; /* 0 when symmetric */
+} gk_grid;
+
+typedef struct gk_kernels {
+    const char *isa;
+
+    /* Conversions of n elements; in and out need no alignment. To bf16 and f16: nearest,
+     * ties to even; a NaN stays a NaN, f16 overflows to infinity. */
+    void (*bf16_to_f32)(const void *in, uint64_t n, float *out);
+    void (*f16_to_f32)(const void *in, uint64_t n, float *out);
+    void (*f32_to_bf16)(const float *in, uint64_t n, void *out);
+    void (*f32_to_f16)(const float *in, uint64_t n, void *out);
+
+    /* Return the index of the first NaN or infinity, or n. */
+    uint64_t (*nonfinite_bf16)(const void *in, uint64_t n);
+    uint64_t (*nonfinite_f16)(const void *in, uint64_t n);
+    uint64_t (*nonfinite_f32)(const void *in, uint64_t n);
+
+    /* Signed codes to stored fields and back: code + 8 in nibbles, even column low (n
+     * even), code + 128 in bytes. */
+    void (*pack4)(const int8_t *code, uint64_t n, unsigned char *out);
+    void (*unpack4)(const unsigned char *in, uint64_t n, int8_t *code);
+    void (*pack8)(const int8_t *code, uint64_t n, unsigned char *out);
+    void (*unpack8)(const unsigned char *in, uint64_t n, int8_t *code);
+
+    /* out = (code - zero) * scale, in f32. */
+    void (*decode)(const int8_t *code, uint64_t n, float zero, float scale, float *out);
+
+    /* The extremes of n > 0 finite floats; *lo <= 0 <= *hi. */
+    void (*range)(const float *w, uint64_t n, float *lo, float *hi);
+
+    /* code = rne(clamp(w / scale + zero, lo, hi)). */
+    void (*quantize)(const float *w, uint64_t n, float scale, const gk_grid *grid, int8_t *code);
+
+    /* Returns sum m * (w - (q - zero) * scale)^2 over n weights quantized with that
+     * scale (through its reciprocal); m may be NULL: ones. */
+    double (*error)(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid);
+
+    /* Sums for the least-squares scale: *wq = sum m w (q - zero), *qq = sum m (q - zero)^2,
+     * with q from that scale as in error(). */
+    void (*fit)(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
+                double *wq, double *qq);
+
+    /* *err = sum (w - v)^2, *sum = sum w^2, in double. */
+    void (*row_error)(const float *w, const float *v, uint64_t n, double *err, double *sum);
+} gk_kernels;
+
+/* Returns the table in use; thread-safe. */
+const gk_kernels *gk_kernels_get(void);
+
+/* Returns table i of those this CPU can run, scalar first; NULL past the last. */
+const gk_kernels *gk_kernels_nth(int i);
+
+extern const gk_kernels gk_kernels_scalar;
+#if defined __x86_64__
+extern const gk_kernels gk_kernels_avx2, gk_kernels_avx512;
+#endif
+
+#endif

@@ -1,0 +1,430 @@
+/* quant/kernels_body.h - the text of every kernel, over lanes of 16 floats.
+ *
+ * Included by kernels_scalar.c (lanes are arrays, operations plain loops) and by
+ * kernels_avx2.c and kernels_avx512.c (lanes are GCC vector types). KERNELS names
+ * the table that comes out. Operations on lanes are IEEE single operations, one
+ * lane at a time; nothing is fused or reordered. */
+#include <string.h>
+
+#include "quant/kernels.h"
+
+#define LANES 16
+#define MAGIC 12582912.0f /* 1.5 * 2^23: adding it rounds |x| < 2^22 to even */
+
+/* ---- lanes ----------------------------------------------------------------- */
+
+#ifdef KERNELS_VECTOR
+/* lanes never cross a call: everything that takes or returns them is inlined */
+#pragma GCC diagnostic ignored "-Wpsabi"
+#include <immintrin.h>
+typedef float    lanes __attribute__((vector_size(64)));
+typedef int32_t  masks __attribute__((vector_size(64)));
+typedef int8_t   codes16 __attribute__((vector_size(16)));
+typedef double   wide __attribute__((vector_size(64)));
+typedef float    half __attribute__((vector_size(32)));
+
+static inline lanes splat(float x) { return x - (lanes){0}; }
+static inline lanes add(lanes a, lanes b) { return a + b; }
+static inline lanes sub(lanes a, lanes b) { return a - b; }
+static inline lanes mul(lanes a, lanes b) { return a * b; }
+static inline lanes div16(lanes a, lanes b) { return a / b; }
+/* the instructions compute a < b ? a : b (a > b ? a : b), NaN included */
+#ifdef __AVX512F__
+static inline lanes lower(lanes a, lanes b) { return (lanes)_mm512_min_ps((__m512)a, (__m512)b); }
+static inline lanes upper(lanes a, lanes b) { return (lanes)_mm512_max_ps((__m512)a, (__m512)b); }
+#else
+typedef union pair {
+    lanes  all;
+    __m256 half[2];
+} pair;
+static inline lanes lower(lanes a, lanes b)
+{
+    const pair x = {.all = a}, y = {.all = b};
+    return (pair){.half = {_mm256_min_ps(x.half[0], y.half[0]),
+                           _mm256_min_ps(x.half[1], y.half[1])}}.all;
+}
+static inline lanes upper(lanes a, lanes b)
+{
+    const pair x = {.all = a}, y = {.all = b};
+    return (pair){.half = {_mm256_max_ps(x.half[0], y.half[0]),
+                           _mm256_max_ps(x.half[1], y.half[1])}}.all;
+}
+#endif
+static inline float lane(lanes a, int i) { return a[i]; }
+static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
+{
+    const codes16 c = __builtin_convertvector((masks)rounded_plus_magic, codes16);
+    memcpy(out, &c, LANES);
+}
+#else
+typedef struct lanes {
+    float v[LANES];
+} lanes;
+
+#define EACH(expr)                    \
+    lanes r_;                         \
+    for (int i = 0; i < LANES; i++)   \
+        r_.v[i] = (expr);             \
+    return r_
+static inline lanes splat(float x) { EACH(x); }
+static inline lanes add(lanes a, lanes b) { EACH(a.v[i] + b.v[i]); }
+static inline lanes sub(lanes a, lanes b) { EACH(a.v[i] - b.v[i]); }
+static inline lanes mul(lanes a, lanes b) { EACH(a.v[i] * b.v[i]); }
+static inline lanes div16(lanes a, lanes b) { EACH(a.v[i] / b.v[i]); }
+static inline lanes lower(lanes a, lanes b) { EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
+static inline lanes upper(lanes a, lanes b) { EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
+#undef EACH
+static inline float lane(lanes a, int i) { return a.v[i]; }
+static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
+{
+    for (int i = 0; i < LANES; i++) {
+        uint32_t bits;
+        memcpy(&bits, &rounded_plus_magic.v[i], 4);
+        out[i] = (int8_t)(uint8_t)bits; /* the low byte of the mantissa is the code */
+    }
+}
+#endif
+
+static inline lanes load(const float *p)
+{
+    lanes a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+
+/* The last n < LANES floats, zeros after them: they add nothing to any sum. */
+static inline lanes load_tail(const float *p, uint64_t n)
+{
+    float room[LANES] = {0};
+    memcpy(room, p, n * sizeof *p);
+    return load(room);
+}
+
+static inline double fold(lanes a)
+{
+    double sum = 0;
+    for (int i = 0; i < LANES; i++)
+        sum += (double)lane(a, i);
+    return sum;
+}
+
+/* ---- conversions ------------------------------------------------------------ */
+
+static void bf16_to_f32(const void *in, uint64_t n, float *out)
+{
+    const unsigned char *p = in;
+    for (uint64_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, p + 2 * i, 2);
+        const uint32_t bits = (uint32_t)h << 16;
+        memcpy(&out[i], &bits, 4);
+    }
+}
+
+static void f32_to_bf16(const float *in, uint64_t n, void *out)
+{
+    unsigned char *p = out;
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &in[i], 4);
+        const uint32_t even = (u + 0x7FFFu + ((u >> 16) & 1)) >> 16;
+        const uint32_t nan = (u >> 16) | 0x40;
+        const uint16_t h = (uint16_t)((u & 0x7FFFFFFFu) > 0x7F800000u ? nan : even);
+        memcpy(p + 2 * i, &h, 2);
+    }
+}
+
+static inline float half_to_float(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = h & 0x7FFFu;
+    uint32_t bits = sign | (rest << 13);
+    float f;
+
+    if (rest >= 0x7C00u) {
+        bits += (uint32_t)(255 - 31) << 23; /* infinity and NaN */
+    } else if (rest >= 0x0400u) {
+        bits += (uint32_t)(127 - 15) << 23;
+    } else { /* subnormal: rest * 2^-24, exact */
+        f = (float)rest * 5.9604644775390625e-8f;
+        memcpy(&bits, &f, 4);
+        bits |= sign;
+    }
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+static void f16_to_f32(const void *in, uint64_t n, float *out)
+{
+    const unsigned char *p = in;
+    for (uint64_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, p + 2 * i, 2);
+        out[i] = half_to_float(h);
+    }
+}
+
+static inline uint16_t float_to_half(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    const uint32_t sign = (u >> 16) & 0x8000u, rest = u & 0x7FFFFFFFu;
+
+    if (rest > 0x7F800000u)
+        return (uint16_t)(sign | 0x7E00u | ((rest >> 13) & 0x3FFu));
+    if (rest >= 0x477FF000u) /* rounds past 65504 */
+        return (uint16_t)(sign | 0x7C00u);
+    if (rest >= 0x38800000u)
+        return (uint16_t)(sign | ((rest + 0xFFFu + ((rest >> 13) & 1) - 0x38000000u) >> 13));
+    float a; /* subnormal: adding 0.5 leaves rest * 2^24 rounded to even in the mantissa */
+    memcpy(&a, &rest, 4);
+    a += 0.5f;
+    memcpy(&u, &a, 4);
+    return (uint16_t)(sign | (u - 0x3F000000u));
+}
+
+static void f32_to_f16(const float *in, uint64_t n, void *out)
+{
+    unsigned char *p = out;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint16_t h = float_to_half(in[i]);
+        memcpy(p + 2 * i, &h, 2);
+    }
+}
+
+/* ---- NaN and infinity: blocks are searched only when one is in them ----------- */
+
+#define BLOCK 1024
+
+static inline uint64_t nonfinite16(const void *in, uint64_t n, uint16_t exponent)
+{
+    const unsigned char *p = in;
+    for (uint64_t b = 0; b < n; b += BLOCK) {
+        const uint64_t end = n - b < BLOCK ? n : b + BLOCK;
+        uint16_t hit = 0;
+        for (uint64_t i = b; i < end; i++) {
+            uint16_t h;
+            memcpy(&h, p + 2 * i, 2);
+            hit |= (uint16_t)-((h & exponent) == exponent);
+        }
+        for (uint64_t i = b; hit != 0 && i < end; i++) {
+            uint16_t h;
+            memcpy(&h, p + 2 * i, 2);
+            if ((h & exponent) == exponent)
+                return i;
+        }
+    }
+    return n;
+}
+
+static uint64_t nonfinite_bf16(const void *in, uint64_t n) { return nonfinite16(in, n, 0x7F80); }
+static uint64_t nonfinite_f16(const void *in, uint64_t n) { return nonfinite16(in, n, 0x7C00); }
+
+static uint64_t nonfinite_f32(const void *in, uint64_t n)
+{
+    const unsigned char *p = in;
+    for (uint64_t b = 0; b < n; b += BLOCK) {
+        const uint64_t end = n - b < BLOCK ? n : b + BLOCK;
+        uint32_t hit = 0, u;
+        for (uint64_t i = b; i < end; i++) {
+            memcpy(&u, p + 4 * i, 4);
+            hit |= (uint32_t)-((u & 0x7F800000u) == 0x7F800000u);
+        }
+        for (uint64_t i = b; hit != 0 && i < end; i++) {
+            memcpy(&u, p + 4 * i, 4);
+            if ((u & 0x7F800000u) == 0x7F800000u)
+                return i;
+        }
+    }
+    return n;
+}
+
+/* ---- packing ---------------------------------------------------------------- */
+
+static void pack4(const int8_t *code, uint64_t n, unsigned char *out)
+{
+    for (uint64_t i = 0; i < n / 2; i++) {
+        const unsigned even = (unsigned)(code[2 * i] + 8) & 0xF;
+        const unsigned odd = (unsigned)(code[2 * i + 1] + 8) & 0xF;
+        out[i] = (unsigned char)(even | odd << 4);
+    }
+}
+
+static void unpack4(const unsigned char *in, uint64_t n, int8_t *code)
+{
+    for (uint64_t i = 0; i < n / 2; i++) {
+        code[2 * i] = (int8_t)((in[i] & 0xF) - 8);
+        code[2 * i + 1] = (int8_t)((in[i] >> 4) - 8);
+    }
+}
+
+static void pack8(const int8_t *code, uint64_t n, unsigned char *out)
+{
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = (unsigned char)((unsigned char)code[i] ^ 0x80u);
+}
+
+static void unpack8(const unsigned char *in, uint64_t n, int8_t *code)
+{
+    for (uint64_t i = 0; i < n; i++)
+        code[i] = (int8_t)(in[i] ^ 0x80u);
+}
+
+/* ---- codes and values ------------------------------------------------------- */
+
+static void decode(const int8_t *code, uint64_t n, float zero, float scale, float *out)
+{
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = ((float)code[i] - zero) * scale;
+}
+
+static void range(const float *w, uint64_t n, float *lo, float *hi)
+{
+    lanes low = splat(0), high = splat(0);
+    uint64_t i = 0;
+
+    for (; i + LANES <= n; i += LANES) {
+        const lanes a = load(w + i);
+        low = lower(a, low);
+        high = upper(a, high);
+    }
+    if (i < n) {
+        const lanes a = load_tail(w + i, n - i);
+        low = lower(a, low);
+        high = upper(a, high);
+    }
+    *lo = *hi = 0;
+    for (int k = 0; k < LANES; k++) {
+        *lo = lane(low, k) < *lo ? lane(low, k) : *lo;
+        *hi = lane(high, k) > *hi ? lane(high, k) : *hi;
+    }
+}
+
+/* A NaN or an infinity among the inputs is clamped to a bound, never undefined. */
+static inline lanes clamp(lanes x, lanes lo, lanes hi)
+{
+    return lower(upper(x, lo), hi);
+}
+
+static void quantize(const float *w, uint64_t n, float scale, const gk_grid *g, int8_t *code)
+{
+    const lanes s = splat(scale), zero = splat(g->zero), magic = splat(MAGIC);
+    const lanes lo = splat(g->lo), hi = splat(g->hi);
+    uint64_t i = 0;
+
+    for (; i + LANES <= n; i += LANES)
+        store_codes(add(clamp(add(div16(load(w + i), s), zero), lo, hi), magic), code + i);
+    if (i < n) {
+        int8_t room[LANES];
+        store_codes(add(clamp(add(div16(load_tail(w + i, n - i), s), zero), lo, hi), magic), room);
+        memcpy(code + i, room, n - i);
+    }
+}
+
+/* q - zero for a weight, by the reciprocal */
+static inline lanes level(lanes w, lanes inverse, const lanes g[3])
+{
+    const lanes magic = splat(MAGIC);
+    const lanes x = clamp(add(mul(w, inverse), g[2]), g[0], g[1]);
+    return sub(sub(add(x, magic), magic), g[2]);
+}
+
+static inline void grid_lanes(const gk_grid *g, lanes out[3])
+{
+    out[0] = splat(g->lo);
+    out[1] = splat(g->hi);
+    out[2] = splat(g->zero);
+}
+
+static double error(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid)
+{
+    const lanes s = splat(scale), inverse = splat(1.0f / scale);
+    lanes g[3], sum = splat(0);
+    uint64_t i = 0;
+
+    grid_lanes(grid, g);
+    for (; i + LANES <= n; i += LANES) {
+        const lanes a = load(w + i);
+        const lanes d = sub(a, mul(level(a, inverse, g), s));
+        sum = add(sum, m == NULL ? mul(d, d) : mul(mul(d, d), load(m + i)));
+    }
+    if (i < n) {
+        const lanes a = load_tail(w + i, n - i);
+        const lanes d = sub(a, mul(level(a, inverse, g), s));
+        sum = add(sum, m == NULL ? mul(d, d) : mul(mul(d, d), load_tail(m + i, n - i)));
+    }
+    return fold(sum);
+}
+
+static void fit(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
+                double *wq, double *qq)
+{
+    const lanes inverse = splat(1.0f / scale);
+    lanes g[3], sum_wq = splat(0), sum_qq = splat(0);
+
+    grid_lanes(grid, g);
+    for (uint64_t i = 0; i < n; i += LANES) {
+        const uint64_t k = n - i < LANES ? n - i : LANES;
+        const lanes a = k == LANES ? load(w + i) : load_tail(w + i, k);
+        const lanes q = level(a, inverse, g);
+        const lanes one = k == LANES ? splat(1) : load_tail((const float[LANES]){
+            1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, k);
+        const lanes mass = m == NULL ? one : k == LANES ? load(m + i) : load_tail(m + i, k);
+        sum_wq = add(sum_wq, mul(mul(a, q), mass));
+        sum_qq = add(sum_qq, mul(mul(q, q), mass));
+    }
+    *wq = fold(sum_wq);
+    *qq = fold(sum_qq);
+}
+
+/* Eight lanes of double: index mod 8. */
+static void row_error(const float *w, const float *v, uint64_t n, double *err, double *sum)
+{
+    double e[8] = {0}, s[8] = {0};
+    uint64_t i = 0;
+
+#ifdef KERNELS_VECTOR
+    wide ev = {0}, sv = {0};
+    for (; i + 8 <= n; i += 8) {
+        half a, b;
+        memcpy(&a, w + i, sizeof a);
+        memcpy(&b, v + i, sizeof b);
+        const wide x = __builtin_convertvector(a, wide);
+        const wide d = x - __builtin_convertvector(b, wide);
+        ev += d * d;
+        sv += x * x;
+    }
+    memcpy(e, &ev, sizeof e);
+    memcpy(s, &sv, sizeof s);
+#endif
+    for (; i < n; i++) {
+        const double x = (double)w[i], d = x - (double)v[i];
+        e[i % 8] += d * d;
+        s[i % 8] += x * x;
+    }
+    *err = *sum = 0;
+    for (int k = 0; k < 8; k++) {
+        *err += e[k];
+        *sum += s[k];
+    }
+}
+
+const gk_kernels KERNELS = {
+    .isa = KERNELS_ISA,
+    .bf16_to_f32 = bf16_to_f32,
+    .f16_to_f32 = f16_to_f32,
+    .f32_to_bf16 = f32_to_bf16,
+    .f32_to_f16 = f32_to_f16,
+    .nonfinite_bf16 = nonfinite_bf16,
+    .nonfinite_f16 = nonfinite_f16,
+    .nonfinite_f32 = nonfinite_f32,
+    .pack4 = pack4,
+    .unpack4 = unpack4,
+    .pack8 = pack8,
+    .unpack8 = unpack8,
+    .decode = decode,
+    .range = range,
+    .quantize = quantize,
+    .error = error,
+    .fit = fit,
+    .row_error = row_error,
+};

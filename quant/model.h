@@ -1,0 +1,33 @@
+/* quant/model.h - a catalog whose encodings are understood, and its values as f32. */
+#ifndef GK_QUANT_MODEL_H
+#define GK_QUANT_MODEL_H
+
+#include "formats/catalog.h"
+#include "quant/scheme.h"
+
+/* As gk_catalog_open(), then: quantized tensors become one tensor under the name of
+ * their weight (compressed-tensors), and a Grok-2 is compared with its config.json.
+ * Findings as there. Close with gk_catalog_close(). */
+gk_catalog *gk_model_open(const char *path, gk_err *err);
+
+/* The same, but refuses a model with any bad finding (gk_findings_refuse()). */
+gk_catalog *gk_model_open_whole(const char *path, gk_err *err);
+
+/* Returns the safetensors name of a plain tensor's dtype, the scheme's name of an
+ * encoded one; lives as long as the catalog. */
+const char *gk_tensor_kind(const gk_tensor *t);
+
+/* Returns true when gk_decode() can read t. */
+bool gk_can_decode(const gk_tensor *t);
+
+/* Bytes of scratch that gk_decode() needs for such a rectangle. */
+uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols);
+
+/* Fills out [n_rows, n_cols] with the values of rows [row, row + n_rows) x columns
+ * [col, col + n_cols); of an encoded tensor the columns must be whole groups or the
+ * whole row. Reads only what is asked for. Thread-safe, each thread its scratch.
+ * False: IO, UNSUPPORTED (a dtype without f32 values). */
+bool gk_decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
+               void *scratch, gk_err *err);
+
+#endif
