@@ -5,8 +5,6 @@
 
 #include "formats/reader.h"
 
-#define INDEX_NAME "model.safetensors.index.json"
-
 /* The first whose sniffer says yes opens. */
 static const gk_reader *const readers[] = {
     &gk_reader_release,
@@ -144,7 +142,8 @@ static bool list_extras(gk_catalog *c, const gk_source *s, gk_err *err)
         if (path == NULL)
             return false;
         if (!is_weights_or_about_them(s->name[i]) && gk_path_kind_of(path) == GK_PATH_FILE)
-            c->extra[c->n_extras++] = (gk_extra){.name = s->name[i], .path = path};
+            c->extra[c->n_extras++] = (gk_extra){
+                .name = s->name[i], .path = path, .bytes = gk_path_bytes(path)};
     }
     return true;
 }

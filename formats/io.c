@@ -123,6 +123,13 @@ gk_path_kind gk_path_kind_of(const char *path)
     return S_ISREG(st.st_mode) ? GK_PATH_FILE : S_ISDIR(st.st_mode) ? GK_PATH_DIR : GK_PATH_OTHER;
 }
 
+uint64_t gk_path_bytes(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
 static int by_bytes(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);

@@ -40,6 +40,9 @@ typedef enum gk_path_kind {
 /* Returns what stands at path, links followed. */
 gk_path_kind gk_path_kind_of(const char *path);
 
+/* Returns the size of the regular file at path, 0 when there is none. */
+uint64_t gk_path_bytes(const char *path);
+
 /* Returns the names in a directory, byte-sorted, without "." and "..", in a;
  * *n of them. NULL and IO. */
 const char **gk_dir_names(gk_arena *a, const char *path, uint64_t *n, gk_err *err);

@@ -50,6 +50,13 @@ typedef struct gk_plan_text {
     uint64_t    bytes;
 } gk_plan_text;
 
+/* The buffers of one thread: the largest tile's. */
+typedef struct gk_room {
+    uint64_t floats; /* of values, and again of values as they come back */
+    uint64_t raw, packed; /* bytes */
+    uint64_t groups; /* scales and zero points */
+} gk_room;
+
 typedef struct gk_plan {
     gk_arena         *arena;
     const gk_catalog *from;
@@ -65,7 +72,7 @@ typedef struct gk_plan {
     uint64_t parameters, input_bytes, output_bytes; /* tensors read; all files written */
     double   bits_per_weight; /* output tensor bytes x 8 / parameters */
     uint64_t memory_bytes;    /* the most the run will hold           */
-    uint64_t worker_bytes;    /* of it, for each thread               */
+    gk_room  room;            /* of it, for each thread               */
     char     sha256[GK_SHA256_HEX];
 } gk_plan;
 
@@ -82,6 +89,9 @@ typedef struct gk_tile {
 
 /* Returns tile k (0 .. n_units - 1) of an item. */
 gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k);
+
+/* Returns the bytes that a thread's buffers take. */
+uint64_t gk_room_bytes(const gk_room *r);
 
 /* Shows that the tiles of every item fill every stored tensor exactly once, and the
  * stored tensors every file. False and ARG: a mistake of ours, found in time. */

@@ -1,0 +1,622 @@
+/* quant/run.c - units of work, in any order, by any number of threads. */
+#include "quant/run.h"
+
+#include <inttypes.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "formats/checked.h"
+#include "formats/output.h"
+#include "quant/kernels.h"
+#include "quant/layout.h"
+#include "quant/model.h"
+
+#define HASH_BYTES (1u << 20)
+
+/* Error sums of a tensor while its tiles are being worked on: one cell a row and
+ * column tile, so that their total is added in one order whatever came first. */
+typedef struct sums {
+    double  *cell; /* [n_rows, n_col_tiles, 2]: error, square */
+    uint64_t left; /* tiles to do                             */
+} sums;
+
+typedef struct run {
+    const gk_plan        *p;
+    const gk_run_options *options;
+    gk_output            *out;
+    const gk_catalog     *back; /* OUT read again, when verifying      */
+    int                  *file; /* of each shard                       */
+    double               *rel_error;
+    sums                 *sums; /* of each item                        */
+    uint64_t              next; /* unit                                */
+    bool                  failed;
+    uint64_t              failed_unit;
+    gk_err                failure; /* of the lowest unit that failed   */
+} run;
+
+/* One thread's buffers: parts of one block. */
+typedef struct worker {
+    unsigned char *block;
+    float         *w, *v; /* values, and as they come back            */
+    unsigned char *raw;   /* stored bytes, or decode scratch          */
+    int8_t        *code, *zero;
+    uint16_t      *scale;
+    float         *wide;  /* scales as f32                            */
+    unsigned char *packed;
+} worker;
+
+/* ---- errors and sums -------------------------------------------------------- */
+
+static double *open_sums(run *r, const gk_plan_item *item, gk_err *err)
+{
+    sums *s = &r->sums[item - r->p->item];
+    double *cell;
+
+#pragma omp critical(gk_run_sums)
+    {
+        if (s->cell == NULL) {
+            s->cell = gk_alloc(item->from->n_rows * item->n_col_tiles, 2 * sizeof(double), err);
+            s->left = item->n_units;
+        }
+        cell = s->cell;
+    }
+    return cell;
+}
+
+static void close_sums(run *r, const gk_plan_item *item)
+{
+    const uint64_t i = (uint64_t)(item - r->p->item);
+    double *cell = NULL;
+    double error = 0, square = 0;
+
+#pragma omp critical(gk_run_sums)
+    if (--r->sums[i].left == 0) {
+        cell = r->sums[i].cell;
+        r->sums[i].cell = NULL;
+    }
+    if (cell == NULL)
+        return;
+    for (uint64_t k = 0; k < item->from->n_rows * item->n_col_tiles; k++) {
+        error += cell[2 * k];
+        square += cell[2 * k + 1];
+    }
+    r->rel_error[i] = square > 0 ? error / square : 0;
+    gk_free(cell);
+}
+
+static bool add_errors(run *r, const gk_plan_item *item, const gk_tile *t, const worker *w,
+                       gk_err *err)
+{
+    double *cell = open_sums(r, item, err);
+
+    if (cell == NULL)
+        return false;
+    for (uint64_t i = 0; i < t->n_rows; i++) {
+        double *at = cell + 2 * ((t->row + i) * item->n_col_tiles + t->col / item->tile_cols);
+        gk_kernels_get()->row_error(w->w + i * t->n_cols, w->v + i * t->n_cols, t->n_cols, &at[0],
+                                    &at[1]);
+    }
+    close_sums(r, item);
+    return true;
+}
+
+/* ---- one tile ----------------------------------------------------------------- */
+
+static bool say_nonfinite(const gk_tensor *t, const gk_tile *tile, uint64_t at, bool is_nan,
+                          gk_err *err)
+{
+    gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "%s at row %" PRIu64 ", column %" PRIu64,
+            is_nan ? "NaN" : "infinity (Inf)", tile->row + at / tile->n_cols,
+            tile->col + at % tile->n_cols);
+    return gk_fail_at(err, t->whole != NULL ? "" : NULL, t->name);
+}
+
+/* Values must be finite; raw holds n stored elements of a plain float tensor. */
+static bool check_raw(const gk_tensor *t, const gk_tile *tile, const unsigned char *raw,
+                      gk_err *err)
+{
+    const gk_kernels *k = gk_kernels_get();
+    const uint64_t n = tile->n_rows * tile->n_cols;
+    uint64_t at = n;
+    float value;
+
+    if (t->dtype == GK_BF16 && (at = k->nonfinite_bf16(raw, n)) < n)
+        k->bf16_to_f32(raw + 2 * at, 1, &value);
+    else if (t->dtype == GK_F16 && (at = k->nonfinite_f16(raw, n)) < n)
+        k->f16_to_f32(raw + 2 * at, 1, &value);
+    else if (t->dtype == GK_F32 && (at = k->nonfinite_f32(raw, n)) < n)
+        memcpy(&value, raw + 4 * at, 4);
+    return at == n || say_nonfinite(t, tile, at, value != value, err);
+}
+
+static bool read_values(const run *r, const gk_plan_item *item, const gk_tile *t, worker *w,
+                        gk_err *err)
+{
+    const uint64_t rect[4] = {t->row, t->n_rows, t->col, t->n_cols};
+    const uint64_t n = t->n_rows * t->n_cols;
+
+    if (!gk_decode(r->p->from, item->from, rect, w->w, w->raw, err))
+        return false;
+    if (!r->p->options.check_values)
+        return true;
+    const uint64_t at = gk_kernels_get()->nonfinite_f32(w->w, n);
+    return at == n || say_nonfinite(item->from, t, at, w->w[at] != w->w[at], err);
+}
+
+/* Writes n_rows runs of row_bytes, stride_bytes apart in the entry, from `off` on. */
+static bool write_rows(run *r, const gk_entry *e, uint64_t off, uint64_t stride_bytes,
+                       uint64_t row_bytes, uint64_t n_rows, const void *buf, gk_err *err)
+{
+    const unsigned char *from = buf;
+
+    if (stride_bytes == row_bytes) {
+        row_bytes *= n_rows;
+        n_rows = 1;
+    }
+    for (uint64_t i = 0; i < n_rows; i++)
+        if (!gk_output_write(r->out, r->file[e->shard], e->off + off + i * stride_bytes,
+                             from + i * row_bytes, row_bytes, err))
+            return gk_fail_at(err, NULL, e->name);
+    return true;
+}
+
+static bool write_plain(run *r, const gk_plan_item *item, const gk_tile *t, const void *buf,
+                        gk_err *err)
+{
+    const gk_entry *e = item->entry;
+    const uint64_t stride = gk_row_bytes((gk_dtype)e->dtype, item->from->n_cols);
+    const uint64_t left = gk_row_bytes((gk_dtype)e->dtype, t->col);
+
+    return write_rows(r, e, t->row * stride + left, stride,
+                      gk_row_bytes((gk_dtype)e->dtype, t->n_cols), t->n_rows, buf, err);
+}
+
+static bool keep_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    return gk_read_part(r->p->from, item->from, 0, t->row, t->n_rows, t->col, t->n_cols, w->raw,
+                        err)
+           && (!r->p->options.check_values || check_raw(item->from, t, w->raw, err))
+           && write_plain(r, item, t, w->raw, err);
+}
+
+static bool cast_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    const gk_kernels *k = gk_kernels_get();
+    const uint64_t n = t->n_rows * t->n_cols;
+
+    if (!read_values(r, item, t, w, err))
+        return false;
+    if (item->to.cast == GK_F32) {
+        memcpy(w->v, w->w, n * sizeof(float));
+        return add_errors(r, item, t, w, err) && write_plain(r, item, t, w->w, err);
+    }
+    if (item->to.cast == GK_BF16) {
+        k->f32_to_bf16(w->w, n, w->raw);
+        k->bf16_to_f32(w->raw, n, w->v);
+    } else {
+        k->f32_to_f16(w->w, n, w->raw);
+        k->f16_to_f32(w->raw, n, w->v);
+    }
+    return add_errors(r, item, t, w, err) && write_plain(r, item, t, w->raw, err);
+}
+
+static bool write_codes(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    const gk_scheme *s = &item->to;
+    const gk_entry *e = item->entry;
+    const uint64_t all_groups = gk_scheme_groups(s, item->from->n_cols);
+    const uint64_t groups = gk_scheme_groups(s, t->n_cols);
+    const uint64_t group = s->group == 0 ? 0 : t->col / s->group;
+    const uint64_t stride = gk_ct_packed_row_bytes(s, item->from->n_cols);
+    const uint64_t shape[2] = {item->from->n_rows, item->from->n_cols};
+
+    gk_ct_pack(s, w->code, t->n_rows, t->n_cols, w->packed);
+    bool ok = write_rows(r, &e[0], t->row * stride + gk_ct_packed_row_bytes(s, t->col), stride,
+                         gk_ct_packed_row_bytes(s, t->n_cols), t->n_rows, w->packed, err)
+              && write_rows(r, &e[1], (t->row * all_groups + group) * 2, all_groups * 2, groups * 2,
+                            t->n_rows, w->scale, err);
+    if (ok && t->row == 0 && t->col == 0)
+        ok = write_rows(r, &e[2], 0, 16, 16, 1, shape, err);
+    if (ok && !s->symmetric) {
+        const uint64_t fields = gk_ct_row_quantum(s);
+        gk_ct_pack_zeros(s, w->zero, t->n_rows, groups, w->packed);
+        ok = write_rows(r, &e[3], (t->row / fields * all_groups + group) * 4, all_groups * 4,
+                        groups * 4, gk_div_up(t->n_rows, fields), w->packed, err);
+    }
+    return ok;
+}
+
+static bool encode_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    const gk_group_job job = {.scheme = &item->to,
+                              .method = r->p->options.method,
+                              .n_rows = t->n_rows,
+                              .n_cols = t->n_cols};
+    int8_t *zero = item->to.symmetric ? NULL : w->zero;
+
+    if (!read_values(r, item, t, w, err))
+        return false;
+    gk_group_encode(&job, w->w, w->code, w->scale, zero);
+    gk_kernels_get()->bf16_to_f32(w->scale, t->n_rows * gk_scheme_groups(&item->to, t->n_cols),
+                                  w->wide);
+    gk_group_decode(&item->to, w->code, w->wide, zero, t->n_rows, t->n_cols, w->v);
+    return add_errors(r, item, t, w, err) && write_codes(r, item, t, w, err);
+}
+
+/* Reads a tile of OUT and of the input again: kept bytes must be equal, the errors of
+ * the others add up to what the run itself found (checked when all are in). */
+static bool verify_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    const gk_tensor *written = gk_catalog_find(r->back, item->from->name);
+    const uint64_t rect[4] = {t->row, t->n_rows, t->col, t->n_cols};
+
+    if (written == NULL || written->n_rows != item->from->n_rows
+        || written->n_cols != item->from->n_cols) {
+        gk_fail(err, GK_ERR_IO, GK_NO_OFF, "--verify: the written tensor reads back differently");
+        return gk_fail_at(err, NULL, item->from->name);
+    }
+    if (item->to.kind != GK_SCHEME_KEEP)
+        return gk_decode(r->p->from, item->from, rect, w->w, w->raw, err)
+               && gk_decode(r->back, written, rect, w->v, w->raw, err)
+               && add_errors(r, item, t, w, err);
+    const uint64_t n = t->n_rows * gk_row_bytes((gk_dtype)item->from->dtype, t->n_cols);
+    unsigned char *other = (unsigned char *)w->w;
+    if (!gk_read_part(r->p->from, item->from, 0, t->row, t->n_rows, t->col, t->n_cols, w->raw, err)
+        || !gk_read_part(r->back, written, 0, t->row, t->n_rows, t->col, t->n_cols, other, err))
+        return false;
+    if (memcmp(w->raw, other, n) == 0)
+        return true;
+    gk_fail(err, GK_ERR_IO, GK_NO_OFF, "--verify: the written bytes differ from the input's");
+    return gk_fail_at(err, NULL, item->from->name);
+}
+
+/* ---- all tiles ----------------------------------------------------------------- */
+
+/* The last item that begins at or before the unit. */
+static const gk_plan_item *item_of(const gk_plan *p, uint64_t unit)
+{
+    uint64_t low = 0, high = p->n_items;
+
+    while (high - low > 1) {
+        const uint64_t mid = (low + high) / 2;
+        if (p->item[mid].first_unit <= unit)
+            low = mid;
+        else
+            high = mid;
+    }
+    return &p->item[low];
+}
+
+static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
+{
+    const gk_plan_item *item = item_of(r->p, unit);
+    const gk_tile t = gk_plan_tile(item, unit - item->first_unit);
+    bool ok;
+
+    if (r->options->stop != NULL && *r->options->stop)
+        return gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted; nothing was written");
+    if (r->back != NULL)
+        ok = verify_tile(r, item, &t, w, err);
+    else if (item->to.kind == GK_SCHEME_KEEP)
+        ok = keep_tile(r, item, &t, w, err);
+    else if (item->to.kind == GK_SCHEME_CAST)
+        ok = cast_tile(r, item, &t, w, err);
+    else
+        ok = encode_tile(r, item, &t, w, err);
+    if (ok && r->options->progress != NULL) {
+        const uint64_t elems = item->from->n_rows * item->from->n_cols;
+        const double share = (double)(t.n_rows * t.n_cols) / (double)elems;
+        r->options->progress(r->options->context, (uint64_t)(share * (double)item->from->bytes),
+                             item->from->name);
+    }
+    return ok;
+}
+
+static uint64_t up64(uint64_t n)
+{
+    return gk_div_up(n, 64) * 64;
+}
+
+static bool open_worker(const gk_plan *p, worker *w, gk_err *err)
+{
+    const uint64_t floats = up64(p->room.floats), groups = up64(p->room.groups);
+
+    w->block = gk_alloc(gk_room_bytes(&p->room), 1, err);
+    if (w->block == NULL)
+        return false;
+    w->w = (float *)(void *)w->block;
+    w->v = w->w + floats;
+    w->wide = w->v + floats;
+    w->scale = (uint16_t *)(void *)(w->wide + groups);
+    w->code = (int8_t *)(w->scale + groups);
+    w->zero = w->code + floats;
+    w->packed = (unsigned char *)(w->zero + groups);
+    w->raw = w->packed + up64(p->room.packed);
+    return true;
+}
+
+/* Runs all units; the error kept is that of the lowest failing unit, because units
+ * are handed out in order and all below it are finished. */
+static bool do_all(run *r, gk_err *err)
+{
+    r->next = 0;
+    r->failed = false;
+#pragma omp parallel num_threads(r->p->options.threads)
+    {
+        worker w = {0};
+        gk_err own = {0};
+        bool ok = open_worker(r->p, &w, &own);
+        uint64_t unit = 0;
+        while (ok && !__atomic_load_n(&r->failed, __ATOMIC_RELAXED)
+               && (unit = __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED)) < r->p->n_units)
+            ok = do_unit(r, &w, unit, &own);
+        if (!ok) {
+#pragma omp critical(gk_run_failure)
+            if (!r->failed || unit < r->failed_unit) {
+                r->failed_unit = unit;
+                r->failure = own;
+                __atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
+            }
+        }
+        gk_free(w.block);
+    }
+    for (uint64_t i = 0; i < r->p->n_items; i++) {
+        gk_free(r->sums[i].cell);
+        r->sums[i].cell = NULL;
+    }
+    if (r->failed)
+        *err = r->failure;
+    return !r->failed;
+}
+
+/* ---- files ----------------------------------------------------------------------- */
+
+static bool create_files(run *r, gk_err *err)
+{
+    const gk_plan *p = r->p;
+    bool ok = true;
+
+    for (uint64_t i = 0; ok && i < p->shards.n; i++) {
+        const gk_shard *s = &p->shards.shard[i];
+        ok = gk_output_create(r->out, s->name, s->bytes, &r->file[i], err)
+             && gk_output_write(r->out, r->file[i], 0, s->header, s->header_bytes, err);
+    }
+    for (int i = 0; ok && i < p->n_texts; i++)
+        ok = gk_output_put(r->out, p->text[i].name, p->text[i].data, p->text[i].bytes, err);
+    for (uint64_t i = 0; ok && i < p->from->n_extras; i++)
+        ok = gk_output_copy(r->out, p->from->extra[i].name, p->from->extra[i].path, err);
+    return ok;
+}
+
+static void list_files(const gk_plan *p, gk_run_result *result)
+{
+    gk_run_file *f = result->file;
+
+    for (uint64_t i = 0; i < p->shards.n; i++)
+        *f++ = (gk_run_file){.name = p->shards.shard[i].name, .bytes = p->shards.shard[i].bytes};
+    for (int i = 0; i < p->n_texts; i++)
+        *f++ = (gk_run_file){.name = p->text[i].name, .bytes = p->text[i].bytes};
+    for (uint64_t i = 0; i < p->from->n_extras; i++)
+        *f++ = (gk_run_file){.name = p->from->extra[i].name, .bytes = p->from->extra[i].bytes};
+    result->n_files = (uint64_t)(f - result->file);
+}
+
+static bool hash_one(const char *dir, gk_run_file *f, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    char *path = a == NULL ? NULL : gk_path_join(a, dir, f->name, err);
+    gk_file *file = path == NULL ? NULL : gk_file_open(a, path, err);
+    void *buf = file == NULL ? NULL : gk_alloc(HASH_BYTES, 1, err);
+
+    const bool ok = buf != NULL && gk_hash_file(file, 0, file->size, buf, HASH_BYTES, f->sha256, err);
+    gk_free(buf);
+    gk_file_close(file);
+    gk_arena_free(a);
+    return ok;
+}
+
+static bool hash_files(const run *r, const char *dir, gk_run_result *result, gk_err *err)
+{
+    bool ok = true;
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(r->p->options.threads)
+    for (uint64_t i = 0; i < result->n_files; i++) {
+        gk_err own = {0};
+        const bool stop = r->options->stop != NULL && *r->options->stop;
+        if (stop)
+            gk_fail(&own, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted; nothing was written");
+        if (stop || !hash_one(dir, &result->file[i], &own)) {
+#pragma omp critical(gk_run_failure)
+            {
+                if (err->code == GK_OK)
+                    *err = own;
+                ok = false;
+            }
+        }
+    }
+    return ok;
+}
+
+/* What was made of what: the same bytes wherever the input lies. */
+static bool write_provenance(run *r, gk_run_result *result, gk_err *err)
+{
+    const gk_plan *p = r->p;
+    gk_text t = {.indent = 2};
+
+    gk_json_open(&t, NULL, '{');
+    gk_json_uint(&t, "schema", 1);
+    gk_json_string(&t, "grokkit", GK_VERSION);
+    gk_json_string(&t, "plan", p->sha256);
+    gk_json_string(&t, "to", gk_target_name(p->options.target));
+    gk_json_string(&t, "method", gk_method_name(p->options.method));
+    gk_json_string(&t, "recipe", p->recipe);
+    gk_json_open(&t, "input", '[');
+    for (uint64_t i = 0; i < p->from->n_inputs; i++) {
+        gk_json_open(&t, NULL, '{');
+        gk_json_string(&t, "name", p->from->input[i].name);
+        gk_json_uint(&t, "bytes", p->from->input[i].file->size);
+        gk_json_close(&t, '}');
+    }
+    gk_json_close(&t, ']');
+    gk_json_open(&t, "files", '[');
+    for (uint64_t i = 0; i < result->n_files; i++) {
+        gk_json_open(&t, NULL, '{');
+        gk_json_string(&t, "name", result->file[i].name);
+        gk_json_uint(&t, "bytes", result->file[i].bytes);
+        gk_json_string(&t, "sha256", result->file[i].sha256[0] ? result->file[i].sha256 : NULL);
+        gk_json_close(&t, '}');
+    }
+    gk_json_close(&t, ']');
+    gk_json_close(&t, '}');
+    gk_text_char(&t, '\n');
+    const bool ok = gk_text_ok(&t, err)
+                    && gk_output_put(r->out, "grokkit.json", t.data, t.len, err);
+    gk_text_free(&t);
+    return ok;
+}
+
+static bool verify(run *r, gk_err *err)
+{
+    const gk_plan *p = r->p;
+    double *own = r->rel_error;
+    double *again = gk_alloc(p->n_items, sizeof *again, err);
+    gk_catalog *back = again == NULL ? NULL : gk_model_open_whole(gk_output_path(r->out), err);
+    bool ok = back != NULL;
+
+    if (ok) {
+        memset(again, 0, p->n_items * sizeof *again);
+        r->back = back;
+        r->rel_error = again;
+        ok = do_all(r, err);
+        r->rel_error = own;
+        r->back = NULL;
+    }
+    for (uint64_t i = 0; ok && i < p->n_items; i++)
+        if (memcmp(&own[i], &again[i], sizeof *own) != 0) {
+            gk_fail(err, GK_ERR_IO, GK_NO_OFF,
+                    "--verify: relative error %.9g when written, %.9g when read back", own[i],
+                    again[i]);
+            ok = gk_fail_at(err, NULL, p->item[i].from->name);
+        }
+    gk_catalog_close(back);
+    gk_free(again);
+    return ok;
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool prepare(run *r, gk_run_result *result, gk_err *err)
+{
+    const gk_plan *p = r->p;
+    const uint64_t max_files = p->shards.n + (uint64_t)p->n_texts + p->from->n_extras + 1;
+
+    result->arena = gk_arena_new(err);
+    if (result->arena == NULL)
+        return false;
+    result->rel_error = gk_arena_alloc(result->arena, p->n_items, sizeof(double), err);
+    result->file = gk_arena_alloc(result->arena, max_files, sizeof *result->file, err);
+    r->file = gk_arena_alloc(result->arena, p->shards.n, sizeof *r->file, err);
+    r->sums = gk_arena_alloc(result->arena, p->n_items, sizeof *r->sums, err);
+    r->rel_error = result->rel_error;
+    return r->rel_error != NULL && result->file != NULL && r->file != NULL && r->sums != NULL;
+}
+
+bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
+            gk_run_result *result, gk_err *err)
+{
+    run r = {.p = p, .options = options};
+    const double start = now();
+    char tag[9];
+
+    *result = (gk_run_result){0};
+    memcpy(tag, p->sha256, 8);
+    tag[8] = '\0';
+    bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, tag, err)) != NULL;
+    ok = ok && create_files(&r, err) && do_all(&r, err);
+    if (ok)
+        list_files(p, result);
+    ok = ok && (options->hash == GK_HASH_NONE
+                || hash_files(&r, gk_output_path(r.out), result, err));
+    ok = ok && write_provenance(&r, result, err) && (!options->verify || verify(&r, err));
+    if (!ok) {
+        gk_output_abandon(r.out);
+        return false;
+    }
+    ok = gk_output_commit(r.out, options->force, err);
+    result->seconds = now() - start;
+    return ok;
+}
+
+void gk_run_result_free(gk_run_result *r)
+{
+    gk_arena_free(r->arena);
+    *r = (gk_run_result){0};
+}
+
+/* ---- outliers ------------------------------------------------------------------- */
+
+typedef struct rated {
+    const char *kind; /* the name with every number as '#' */
+    double      error;
+    uint64_t    item;
+} rated;
+
+static int by_kind_and_error(const void *a, const void *b)
+{
+    const rated *x = a, *y = b;
+    const int order = strcmp(x->kind, y->kind);
+
+    if (order != 0)
+        return order;
+    return x->error < y->error ? -1 : x->error > y->error;
+}
+
+static const char *kind_name(gk_arena *a, const char *name, gk_err *err)
+{
+    char *kind = gk_arena_str(a, name, err), *to = kind;
+
+    for (const char *from = kind; kind != NULL && *from != '\0'; from++)
+        if (*from < '0' || *from > '9')
+            *to++ = *from;
+        else if (to == kind || to[-1] != '#')
+            *to++ = '#';
+    if (kind != NULL)
+        *to = '\0';
+    return kind;
+}
+
+bool gk_run_outliers(const gk_plan *p, const gk_run_result *r, gk_findings *out, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    rated *row = a == NULL ? NULL : gk_arena_alloc(a, p->n_items, sizeof *row, err);
+    uint64_t n = 0;
+    bool ok = row != NULL;
+
+    for (uint64_t i = 0; ok && i < p->n_items; i++)
+        if (p->item[i].to.kind == GK_SCHEME_INT) {
+            row[n] = (rated){kind_name(a, p->item[i].from->name, err), r->rel_error[i], i};
+            ok = row[n++].kind != NULL;
+        }
+    if (ok)
+        qsort(row, (size_t)n, sizeof *row, by_kind_and_error);
+    for (uint64_t i = 0, next; ok && i < n; i = next) {
+        for (next = i + 1; next < n && strcmp(row[next].kind, row[i].kind) == 0;)
+            next++;
+        const double median = row[i + (next - i) / 2].error;
+        for (uint64_t k = i; ok && k < next; k++)
+            if (row[k].error > 3 * median)
+                ok = gk_findings_addf(out, "error", GK_WARN, NULL, p->item[row[k].item].from->name,
+                                      err, "relative error %.3g is %.1f times the median of its "
+                                      "kind", row[k].error, row[k].error / median);
+    }
+    gk_arena_free(a);
+    return ok;
+}

@@ -1,0 +1,50 @@
+/* quant/run.h - executes a plan. */
+#ifndef GK_QUANT_RUN_H
+#define GK_QUANT_RUN_H
+
+#include <signal.h>
+
+#include "quant/plan.h"
+
+typedef enum gk_hash_mode {
+    GK_HASH_NONE,
+    GK_HASH_OUTPUT, /* digests of the output files, kept in grokkit.json */
+    GK_HASH_ALL,    /* of the input files, too                           */
+} gk_hash_mode;
+
+typedef struct gk_run_options {
+    gk_hash_mode hash;
+    bool         verify; /* read everything back and require the run's own errors */
+    bool         force;  /* replace OUT at the end                                */
+    const volatile sig_atomic_t *stop; /* nonzero: give up; NULL: never           */
+    /* Called from any thread: input bytes done, the tensor worked on. May be NULL. */
+    void (*progress)(void *context, uint64_t bytes, const char *tensor);
+    void *context;
+} gk_run_options;
+
+typedef struct gk_run_file {
+    const char *name;
+    uint64_t    bytes;
+    char        sha256[GK_SHA256_HEX]; /* "" when not hashed */
+} gk_run_file;
+
+typedef struct gk_run_result {
+    gk_arena    *arena;
+    double      *rel_error; /* of each item: sum (w - v)^2 / sum w^2; 0 when kept */
+    gk_run_file *file;      /* everything written, weights first                  */
+    uint64_t     n_files;
+    double       seconds;
+} gk_run_result;
+
+/* Writes OUT as the plan says: whole, or nothing. The bytes do not depend on threads
+ * or memory. False: FORMAT for a NaN or infinity (with tensor, row and column), IO,
+ * SPACE, INTERRUPTED; then nothing is left behind. Free the result in any case. */
+bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
+            gk_run_result *result, gk_err *err);
+void gk_run_result_free(gk_run_result *r);
+
+/* Appends a warning for every item whose error is over 3 times the median of its kind
+ * (tensors whose names differ only in numbers). False: NOMEM. */
+bool gk_run_outliers(const gk_plan *p, const gk_run_result *r, gk_findings *out, gk_err *err);
+
+#endif

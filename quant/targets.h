@@ -1,0 +1,28 @@
+/* quant/targets.h - what engines fuse, and how a target's config.json says what was
+ * done to which module. Private to quant/. */
+#ifndef GK_QUANT_TARGETS_H
+#define GK_QUANT_TARGETS_H
+
+#include "quant/plan.h"
+
+/* Modules that an engine loads as one must share a scheme. */
+typedef enum gk_fused {
+    GK_FUSED_QKV,
+    GK_FUSED_O,
+    GK_FUSED_GATE_UP,
+    GK_FUSED_DOWN,
+    GK_FUSED_EXPERTS, /* w1, w2, w3 of all experts of a layer */
+    GK_FUSED_NONE,    /* a module of its own                  */
+} gk_fused;
+
+/* Returns which fused module a tensor belongs to; *layer is its number, -1 without. */
+gk_fused gk_fused_of(const char *name, int64_t *layer);
+
+/* Makes the schemes of fused modules fit: all parts the same, groups that divide every
+ * width (the next smaller one, else keep), no asymmetric experts. Appends notes. */
+bool gk_plan_fuse(gk_plan *p, gk_err *err);
+
+/* Adds the members that the target's config.json has beyond the source's. */
+bool gk_plan_config_members(const gk_plan *p, gk_text *out, gk_err *err);
+
+#endif
