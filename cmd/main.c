@@ -1,8 +1,80 @@
-/* cmd/main.c - the program. */
+/* cmd/main.c - the table of commands, and the program around them. */
 #include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
 
-int main(void)
+#include "cmd/cli.h"
+#include "cmd/progress.h"
+
+static const gk_command commands[] = {
+    {"inspect", GK_CMD_INSPECT, 1, 1, "MODEL", "what is in it: tensors, shapes, dtypes, bytes",
+     "grokkit inspect grok-2/\n"
+     "grokkit inspect grok-2/ --tensors 'layers\\.0\\.' --parts\n",
+     NULL, cmd_inspect},
+    {"audit", GK_CMD_AUDIT, 1, 1, "MODEL", "is it complete and sound: every slice, shape and value",
+     "grokkit audit grok-2/\n"
+     "grokkit audit grok-2/ --no-values --json\n",
+     "Exit status 0 means that nothing was found, 1 that something was, 3 that a file is "
+     "malformed.",
+     cmd_audit},
+    {"hash", GK_CMD_HASH, 1, 1, "MODEL", "SHA-256 of every file and every merged tensor",
+     "grokkit hash grok-2/ > grok-2.sha256\n"
+     "grokkit hash grok-2/ --check grok-2.sha256\n",
+     "The digest of a tensor is that of its merged bytes, row by row, however many files hold it; "
+     "of a quantized tensor that of its stored parts, one after the other.",
+     cmd_hash},
+    {"convert", GK_CMD_CONVERT, 2, 2, "MODEL OUT", "the same values in another container",
+     "grokkit convert grok-2/ grok-2-hf/ --to hf\n"
+     "grokkit convert grok-2/ grok-2-hf/ --max-shard-size 10GB --dry-run\n",
+     NULL, cmd_convert},
+    {"quantize", GK_CMD_QUANTIZE, 2, 2, "MODEL OUT", "fewer bits, for vLLM and SGLang",
+     "grokkit quantize grok-2/ grok-2-int4/ --dry-run\n"
+     "grokkit quantize grok-2/ grok-2-int4/ --scheme int4 --verify\n"
+     "grokkit quantize grok-2/ out/ --scheme int4-g64 --rule 'layers\\.63\\.=keep'\n",
+     "Norms, router, embeddings and lm_head stay as they are unless a rule names them. OUT gets "
+     "everything an engine needs: weights, index, config.json, tokenizer, licence.",
+     cmd_quantize},
+    {"eval", GK_CMD_EVAL, 1, 1, "MODEL", "perplexity, and the drift against another model",
+     "grokkit eval grok-2/ --text wiki.txt\n"
+     "grokkit eval grok-2-int4/ --base grok-2/ --text wiki.txt --gate 'kld.mean<=0.02'\n",
+     NULL, cmd_eval},
+    {"compare", GK_CMD_COMPARE, 2, 2, "A B", "the error of every tensor between two models",
+     "grokkit compare grok-2/ grok-2-int4/\n", NULL, cmd_compare},
+    {"tokenize", GK_CMD_TOKENIZE, 1, 1, "MODEL", "text to token ids and back",
+     "echo 'Human: hi' | grokkit tokenize grok-2/\n"
+     "grokkit tokenize grok-2/ --decode --text ids.txt\n",
+     NULL, cmd_tokenize},
+    {"version", GK_CMD_VERSION, 0, 0, "", "version, CPU kernels, libraries", "grokkit version\n",
+     NULL, cmd_version},
+    {0},
+};
+
+/* A model of many shards, written to many shards, holds that many files open. */
+static void allow_many_files(void)
 {
-    puts("grokkit " GK_VERSION);
-    return 0;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    gk_cli cli;
+    int status;
+
+    gk_cli_catch_signals();
+    allow_many_files();
+    if (gk_cli_parse(commands, argc, argv, &cli, &status))
+        status = cli.command->run(&cli);
+    gk_progress_end();
+    /* what did not reach the disk or the pipe is an error, whatever was computed */
+    if ((fflush(stdout) != 0 || ferror(stdout)) && (status == GK_EXIT_FINE || status == GK_EXIT_IO)) {
+        fprintf(stderr, "grokkit: cannot write to standard output\n");
+        status = GK_EXIT_IO;
+    }
+    gk_cli_free(&cli);
+    return status;
 }

@@ -1,0 +1,164 @@
+/* verify/experts.c - the dense MLP, the router, and only the experts it chose. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/checked.h"
+#include "verify/layer.h"
+
+uint64_t gk_area_width(const gk_arch *a)
+{
+    const gk_grok2 *g = &a->sizes;
+    const uint64_t attention = 2 * (g->heads + g->kv_heads) * g->head_dim;
+
+    return gk_max(attention, gk_max(g->dense, 2 * g->hidden + g->moe));
+}
+
+/* s->y [C, d] = W_down (gelu(W_gate x) * W_up x) */
+bool gk_dense(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
+{
+    const int64_t l = (int64_t)layer;
+    float *h = s->area; /* [C, F] */
+    gk_product p = {.w = {gk_layer_tensor(s, l, "mlp.gate_proj", err),
+                          gk_layer_tensor(s, l, "mlp.up_proj", err)},
+                    .in = s->x,
+                    .out = h,
+                    .begin = c->begin,
+                    .n_batches = c->n_batches};
+
+    if (p.w[0] == NULL || p.w[1] == NULL || !gk_multiply(s, &p, err))
+        return false;
+    p.w[0] = gk_layer_tensor(s, l, "mlp.down_proj", err);
+    p.w[1] = NULL;
+    p.in = h;
+    p.out = s->y;
+    return p.w[0] != NULL && gk_multiply(s, &p, err);
+}
+
+/* The experts of one token: ids by falling logit (ties: the lower id) and weights. In
+ * double, because a choice is all or nothing. */
+static void route(const gk_stream *s, const float *x, double *logit, uint16_t *ids, float *weights)
+{
+    const uint64_t E = s->a.sizes.experts;
+    const double cap = s->o.switches.router_cap ? s->a.router_cap : 0;
+    double most = -INFINITY, sum = 0, chosen = 0;
+
+    for (uint64_t e = 0; e < E; e++) {
+        const float *w = s->gate + e * s->d;
+        double z = 0;
+        for (uint64_t i = 0; i < s->d; i++)
+            z += (double)x[i] * (double)w[i];
+        logit[e] = cap > 0 ? cap * tanh(z / cap) : z;
+        most = logit[e] > most ? logit[e] : most;
+    }
+    for (uint64_t e = 0; e < E; e++)
+        sum += exp(logit[e] - most);
+    for (uint64_t k = 0; k < s->a.top_k; k++) {
+        uint64_t best = E;
+        for (uint64_t e = 0; e < E; e++) {
+            bool taken = false;
+            for (uint64_t i = 0; i < k; i++)
+                taken |= ids[i] == e;
+            if (!taken && (best == E || logit[e] > logit[best]))
+                best = e;
+        }
+        ids[k] = (uint16_t)best;
+        chosen += exp(logit[best] - most) / sum;
+        weights[k] = (float)(exp(logit[best] - most) / sum);
+    }
+    if (s->o.switches.renorm)
+        for (uint64_t k = 0; k < s->a.top_k; k++)
+            weights[k] = (float)(exp(logit[ids[k]] - most) / sum / chosen);
+}
+
+static bool route_all(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
+{
+    const uint64_t k = s->a.top_k, E = s->a.sizes.experts;
+    double *room = gk_alloc((uint64_t)s->o.threads * E, sizeof *room, err);
+
+    if (room == NULL || !gk_layer_read(s, (int64_t)layer, "block_sparse_moe.gate", s->gate, err)) {
+        gk_free(room);
+        return false;
+    }
+#pragma omp parallel for schedule(static) num_threads(s->o.threads)
+    for (uint64_t t = c->t0; t < c->t1; t++)
+        route(s, s->x + (t - c->t0) * s->d, room + (uint64_t)omp_get_thread_num() * E,
+              s->chosen + t * k, s->weights + t * k);
+    for (uint64_t i = c->t0 * k; i < c->t1 * k; i++)
+        s->counts[layer * E + s->chosen[i]]++;
+    gk_free(room);
+    return true;
+}
+
+/* Lists the chunk's tokens that chose expert e, batch by batch, in token order; slot
+ * weights go to *weight. Returns how many. */
+static uint64_t gather(gk_stream *s, const gk_chunk *c, uint64_t e, float *in)
+{
+    const uint64_t k = s->a.top_k;
+    uint64_t n = 0;
+
+    for (uint64_t b = 0; b < c->n_batches; b++) {
+        s->expert_begin[b] = n;
+        for (uint64_t t = c->begin[b]; t < c->begin[b + 1]; t++)
+            for (uint64_t i = 0; i < k; i++)
+                if (s->chosen[(c->t0 + t) * k + i] == e)
+                    s->order[n++] = t * k + i;
+    }
+    s->expert_begin[c->n_batches] = n;
+#pragma omp parallel for schedule(static) num_threads(s->o.threads)
+    for (uint64_t i = 0; i < n; i++)
+        memcpy(in + i * s->d, s->x + s->order[i] / k * s->d, s->d * sizeof *in);
+    return n;
+}
+
+static bool run_expert(gk_stream *s, uint64_t layer, const gk_chunk *c, uint64_t e, gk_err *err)
+{
+    const uint64_t tokens = c->t1 - c->t0, k = s->a.top_k;
+    float *in = s->area, *out = in + tokens * s->d, *h = out + tokens * s->d;
+    char part[3][64];
+    const gk_tensor *w[3];
+    const uint64_t n = gather(s, c, e, in);
+
+    if (n == 0)
+        return true;
+    for (int i = 0; i < 3; i++) {
+        snprintf(part[i], sizeof part[i], "block_sparse_moe.experts.%u.w%d", (unsigned)e, i + 1);
+        w[i] = gk_layer_tensor(s, (int64_t)layer, part[i], err);
+        if (w[i] == NULL)
+            return false;
+    }
+    gk_product p = {.w = {w[0], w[2]},
+                    .in = in,
+                    .out = h,
+                    .begin = s->expert_begin,
+                    .n_batches = c->n_batches};
+    if (!gk_multiply(s, &p, err))
+        return false;
+    p = (gk_product){.w = {w[1], NULL},
+                     .in = h,
+                     .out = out,
+                     .begin = s->expert_begin,
+                     .n_batches = c->n_batches};
+    if (!gk_multiply(s, &p, err))
+        return false;
+#pragma omp parallel for schedule(static) num_threads(s->o.threads)
+    for (uint64_t i = 0; i < n; i++) {
+        const float weight = s->weights[c->t0 * k + s->order[i]];
+        float *y = s->y + s->order[i] / k * s->d;
+        for (uint64_t j = 0; j < s->d; j++)
+            y[j] += weight * out[i * s->d + j];
+    }
+    return true;
+}
+
+/* Adds the experts' outputs to s->y, in the order of their numbers. */
+bool gk_experts(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
+{
+    if (!route_all(s, layer, c, err))
+        return false;
+    for (uint64_t e = 0; e < s->a.sizes.experts; e++)
+        if (!run_expert(s, layer, c, e, err))
+            return false;
+    return true;
+}

@@ -1,0 +1,97 @@
+/* verify/forward.h - the real forward pass of Grok-2, layer by layer over all windows.
+ *
+ * Source of the computation: sglang srt/models/grok.py @031ad4ce; the definition it is
+ * tested against is the float64 reference in testdata/reference.
+ *
+ *   r = Embed[token] * scale                                  r [T, d], all windows
+ *   for each layer:
+ *     r += N(Attn(N(r; pre_attn)); post_attn)
+ *     x  = N(r; pre_moe)
+ *     r += N((MLP(x) + MoE(x)) / sqrt 2; post_moe)
+ *   logits = cap * tanh(lm_head . N(r; norm) * scale / cap)
+ *
+ * Weights are decoded in row blocks of one matrix, multiplied for all windows at hand
+ * and forgotten: memory grows neither with layers nor with the width of a matrix. The
+ * residual stream of all windows stays in memory (T * d * 4 bytes a model).
+ *
+ * Windows go in batches of max(1, 512 / ctx). The shape of every matrix product depends
+ * on its matrix and its batch alone, so results are bit-equal for any number of threads
+ * and any amount of memory, which only decide how many batches are in flight. */
+#ifndef GK_VERIFY_FORWARD_H
+#define GK_VERIFY_FORWARD_H
+
+#include <signal.h>
+
+#include "verify/arch.h"
+
+#define GK_MAX_TOP_K 64
+
+typedef struct gk_forward_options {
+    gk_switches switches;
+    uint64_t    ctx;       /* tokens in a window              */
+    uint64_t    n_windows;
+    int         threads;
+    uint64_t    memory_bytes;
+    const volatile sig_atomic_t *stop;
+    /* Bytes of weights read since the last call, and what is computed. May be NULL. */
+    void (*progress)(void *context, uint64_t bytes, const char *what);
+    void *context;
+} gk_forward_options;
+
+/* One model on its way through the layers. */
+typedef struct gk_stream gk_stream;
+
+/* Starts: checks that the catalog has every tensor in the shape config.json demands,
+ * embeds the ids [n_windows, ctx] (each below the vocabulary). The catalog must outlive
+ * the stream. NULL and *err. */
+gk_stream *gk_stream_new(const gk_catalog *model, const gk_forward_options *options,
+                         const uint32_t *ids, gk_err *err);
+void       gk_stream_free(gk_stream *s);
+
+const gk_arch *gk_stream_arch(const gk_stream *s);
+
+/* Runs layer l, in order. */
+bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err);
+
+/* The residual stream [n_windows * ctx, d], row-major; after layer l it is l's output. */
+const float *gk_stream_residual(const gk_stream *s);
+
+/* The experts that the last layer chose, [n_windows * ctx, top_k], by falling weight;
+ * their weights; how many tokens each expert has seen in layer l [experts]. */
+const uint16_t *gk_stream_chosen(const gk_stream *s);
+const float    *gk_stream_weights(const gk_stream *s);
+const uint64_t *gk_stream_counts(const gk_stream *s, uint64_t l);
+
+/* Replaces the residual stream by N(r; model.norm), after the last layer. */
+bool gk_stream_finish(gk_stream *s, gk_err *err);
+
+/* Computes logits block by block of the vocabulary. `rows` are n_rows rows of the final
+ * stream in batches: batch b is rows [begin[b], begin[b + 1]). take() is called for each
+ * (block, batch) in block order for one batch, from any thread; with two streams `other`
+ * holds the second's logits of the same block, else NULL. Logits are row-major, n_ids a
+ * row, capped and scaled; id is the first of the block. */
+typedef struct gk_logit_block {
+    const float *logits, *other; /* [n_rows, n_ids] */
+    uint64_t     row, n_rows, id, n_ids;
+} gk_logit_block;
+
+typedef struct gk_logit_job {
+    const uint64_t *row;   /* indices into the stream */
+    const uint64_t *begin; /* n_batches + 1           */
+    uint64_t        n_batches;
+    void (*take)(void *context, const gk_logit_block *block);
+    void *context;
+} gk_logit_job;
+
+bool gk_stream_logits(gk_stream *s, gk_stream *other, const gk_logit_job *job, gk_err *err);
+
+/* Windows in a batch, and batches for n windows. */
+uint64_t gk_batch_windows(uint64_t ctx);
+
+/* Bytes of weights that a whole pass reads, and of memory it holds (an estimate from
+ * above), for one model. */
+uint64_t gk_forward_bytes(const gk_catalog *model, const gk_arch *a,
+                          const gk_forward_options *options);
+uint64_t gk_forward_memory(const gk_arch *a, const gk_forward_options *options);
+
+#endif

@@ -1,0 +1,81 @@
+/* verify/layer.h - what the files of the forward pass share. Private to verify/.
+ *
+ * Letters in shape comments: T tokens of all windows, C tokens of the chunk at hand,
+ * d hidden size, H query heads, K kv heads, D head dimension, E experts, F width. */
+#ifndef GK_VERIFY_LAYER_H
+#define GK_VERIFY_LAYER_H
+
+#include "verify/forward.h"
+
+/* One thread's buffers. */
+typedef struct gk_worker {
+    float *w[2];    /* decoded row blocks                                */
+    float *t[2];    /* products before the activation joins them         */
+    void  *scratch; /* of gk_decode()                                    */
+    float *scores;  /* [query block, ctx] */
+    float *v_t;     /* [D, ctx]           */
+} gk_worker;
+
+struct gk_stream {
+    const gk_catalog  *c;
+    gk_arch            a;
+    gk_forward_options o;
+    gk_arena          *arena;
+    uint64_t           T, d;
+    uint64_t           n_batches, chunk; /* batches; of them in flight       */
+    uint64_t          *begin;            /* [n_batches + 1] tokens           */
+    float             *r;                /* [T, d]                           */
+    uint16_t          *chosen;           /* [T, top_k]                       */
+    float             *weights;          /* [T, top_k]                       */
+    uint64_t          *counts;           /* [layers, E]                      */
+    float             *x, *y;            /* [C, d]                           */
+    float             *area;             /* [C, area_width], divided by user */
+    float             *norm;             /* [d]                              */
+    float             *gate;             /* [E, d]                           */
+    float             *cos, *sin;        /* [ctx, D / 2]                     */
+    gk_worker         *worker;           /* [threads]                        */
+    uint64_t          *order;            /* [C] tokens of one expert         */
+    uint64_t          *expert_begin;     /* [chunk + 1]                      */
+};
+
+/* out = act(in W0^T) * (in W1^T), or in W0^T when W1 is NULL; batch b is rows
+ * [begin[b], begin[b + 1]) of in (W->n_cols wide) and out (W->n_rows wide). */
+typedef struct gk_product {
+    const gk_tensor *w[2];
+    const float     *in;
+    float           *out;
+    const uint64_t  *begin;
+    uint64_t         n_batches;
+} gk_product;
+
+bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err);
+
+/* Rows of a matrix that are decoded at once; depends on its width alone. */
+uint64_t gk_block_rows(uint64_t n_rows, uint64_t n_cols);
+
+/* Finds model.layers.L.PART.weight (layer -1: PART.weight). */
+const gk_tensor *gk_layer_tensor(const gk_stream *s, int64_t layer, const char *part, gk_err *err);
+
+/* Reads a whole vector or small matrix of that name as f32. */
+bool gk_layer_read(gk_stream *s, int64_t layer, const char *part, float *out, gk_err *err);
+
+/* y [C, d] from x [C, d] for tokens [t0, t1) of the stream; begin[] of the chunk's
+ * batches counts from 0. */
+typedef struct gk_chunk {
+    uint64_t        first, n_batches; /* batches */
+    uint64_t        t0, t1;
+    const uint64_t *begin; /* [n_batches + 1], from 0 */
+} gk_chunk;
+
+bool gk_attention(gk_stream *s, uint64_t layer, const gk_chunk *chunk, gk_err *err);
+bool gk_dense(gk_stream *s, uint64_t layer, const gk_chunk *chunk, gk_err *err);
+bool gk_experts(gk_stream *s, uint64_t layer, const gk_chunk *chunk, gk_err *err);
+
+/* Floats a token needs in s->area. */
+uint64_t gk_area_width(const gk_arch *a);
+
+#define GK_QUERY_BLOCK 128 /* query rows whose scores are held at once */
+
+bool gk_stopped(const gk_stream *s, gk_err *err);
+
+#endif

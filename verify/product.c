@@ -1,0 +1,168 @@
+/* verify/product.c - a matrix times all tokens at hand, block by block. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/checked.h"
+#include "quant/model.h"
+#include "verify/blas.h"
+#include "verify/layer.h"
+
+#define BLOCK_ELEMS (UINT64_C(1) << 20)
+#define BLOCK_ROWS  512
+
+uint64_t gk_block_rows(uint64_t n_rows, uint64_t n_cols)
+{
+    const uint64_t rows = gk_max(BLOCK_ELEMS / gk_max(n_cols, 1), 1);
+
+    return gk_min(n_rows, gk_min(rows, BLOCK_ROWS));
+}
+
+bool gk_stopped(const gk_stream *s, gk_err *err)
+{
+    return s->o.stop != NULL && *s->o.stop
+           && !gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
+}
+
+static float gelu(float x, bool by_tanh)
+{
+    if (by_tanh)
+        return 0.5f * x * (1.0f + tanhf(0.79788456080286535588f * (x + 0.044715f * x * x * x)));
+    return 0.5f * x * (1.0f + erff(x * 0.70710678118654752440f));
+}
+
+/* One batch times one decoded block. */
+static void multiply_batch(const gk_stream *s, const gk_product *p, float *const w[2], gk_worker *k,
+                           uint64_t batch, uint64_t row, uint64_t n_rows)
+{
+    const uint64_t n_in = p->w[0]->n_cols, n_out = p->w[0]->n_rows;
+    const uint64_t first = p->begin[batch], m = p->begin[batch + 1] - first;
+    const float *in = p->in + first * n_in;
+    float *out = p->out + first * n_out + row;
+
+    if (m == 0)
+        return;
+    if (p->w[1] == NULL) {
+        gk_blas_product((int)m, (int)n_rows, (int)n_in, in, (int)n_in, w[0], (int)n_in, out,
+                        (int)n_out);
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        gk_blas_product((int)m, (int)n_rows, (int)n_in, in, (int)n_in, w[i], (int)n_in, k->t[i],
+                        (int)n_rows);
+    for (uint64_t t = 0; t < m; t++)
+        for (uint64_t i = 0; i < n_rows; i++)
+            out[t * n_out + i]
+                = gelu(k->t[0][t * n_rows + i], s->o.switches.gelu_tanh) * k->t[1][t * n_rows + i];
+}
+
+static bool decode_rows(const gk_stream *s, const gk_tensor *t, uint64_t row, uint64_t n_rows,
+                        float *out, void *scratch, gk_err *err)
+{
+    const uint64_t rect[4] = {row, n_rows, 0, t->n_cols};
+
+    return gk_decode(s->c, t, rect, out, scratch, err);
+}
+
+static void keep_first(gk_err *into, const gk_err *own)
+{
+#pragma omp critical(gk_product_error)
+    if (into->code == GK_OK)
+        *into = *own;
+}
+
+/* Many blocks: each thread decodes its own and takes it through all batches. */
+static bool by_blocks(gk_stream *s, const gk_product *p, uint64_t rows, gk_err *err)
+{
+    const uint64_t n_rows = p->w[0]->n_rows, n_blocks = gk_div_up(n_rows, rows);
+    bool failed = false;
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->o.threads)
+    for (uint64_t b = 0; b < n_blocks; b++) {
+        gk_worker *k = &s->worker[omp_get_thread_num()];
+        const uint64_t row = b * rows, n = gk_min(rows, n_rows - row);
+        gk_err own = {0};
+        bool ok = !__atomic_load_n(&failed, __ATOMIC_RELAXED) && !gk_stopped(s, &own);
+        for (int i = 0; ok && i < 2 && p->w[i] != NULL; i++)
+            ok = decode_rows(s, p->w[i], row, n, k->w[i], k->scratch, &own);
+        for (uint64_t batch = 0; ok && batch < p->n_batches; batch++)
+            multiply_batch(s, p, k->w, k, batch, row, n);
+        if (!ok) {
+            __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
+            if (own.code != GK_OK)
+                keep_first(err, &own);
+        }
+    }
+    return !failed;
+}
+
+/* Few blocks: all threads decode one together and share out the batches. */
+static bool by_batches(gk_stream *s, const gk_product *p, uint64_t rows, gk_err *err)
+{
+    const uint64_t n_rows = p->w[0]->n_rows, slices = (uint64_t)s->o.threads;
+    float *const w[2] = {s->worker[0].w[0], s->worker[0].w[1]};
+    bool failed = false;
+
+    for (uint64_t row = 0; row < n_rows && !failed; row += rows) {
+        const uint64_t n = gk_min(rows, n_rows - row), slice = gk_div_up(n, slices);
+#pragma omp parallel for schedule(static, 1) num_threads(s->o.threads)
+        for (uint64_t k = 0; k < slices; k++) {
+            gk_err own = {0};
+            const uint64_t at = gk_min(k * slice, n), count = gk_min(slice, n - at);
+            bool ok = !gk_stopped(s, &own);
+            for (int i = 0; ok && count > 0 && i < 2 && p->w[i] != NULL; i++)
+                ok = decode_rows(s, p->w[i], row + at, count, w[i] + at * p->w[i]->n_cols,
+                                 s->worker[omp_get_thread_num()].scratch, &own);
+            if (!ok) {
+                __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
+                keep_first(err, &own);
+            }
+        }
+        if (failed)
+            break;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->o.threads)
+        for (uint64_t batch = 0; batch < p->n_batches; batch++)
+            multiply_batch(s, p, w, &s->worker[omp_get_thread_num()], batch, row, n);
+    }
+    return !failed;
+}
+
+bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err)
+{
+    const uint64_t rows = gk_block_rows(p->w[0]->n_rows, p->w[0]->n_cols);
+    const uint64_t n_blocks = gk_div_up(p->w[0]->n_rows, rows);
+    const bool ok = n_blocks >= 2 * (uint64_t)s->o.threads ? by_blocks(s, p, rows, err)
+                                                           : by_batches(s, p, rows, err);
+
+    if (ok && s->o.progress != NULL)
+        s->o.progress(s->o.context,
+                      p->w[0]->bytes + (p->w[1] != NULL ? p->w[1]->bytes : 0), p->w[0]->name);
+    return ok;
+}
+
+const gk_tensor *gk_layer_tensor(const gk_stream *s, int64_t layer, const char *part, gk_err *err)
+{
+    char name[160];
+
+    if (layer >= 0)
+        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)layer, part);
+    else
+        snprintf(name, sizeof name, "%s.weight", part);
+    const gk_tensor *t = gk_catalog_find(s->c, name);
+    if (t == NULL) {
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "the model lacks this tensor");
+        gk_fail_at(err, NULL, name);
+    }
+    return t;
+}
+
+bool gk_layer_read(gk_stream *s, int64_t layer, const char *part, float *out, gk_err *err)
+{
+    const gk_tensor *t = gk_layer_tensor(s, layer, part, err);
+
+    for (uint64_t row = 0; t != NULL && row < t->n_rows; row++)
+        if (!decode_rows(s, t, row, 1, out + row * t->n_cols, s->worker[0].scratch, err))
+            return false;
+    return t != NULL;
+}
