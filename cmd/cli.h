@@ -11,7 +11,7 @@
 #ifndef GK_CMD_CLI_H
 #define GK_CMD_CLI_H
 
-#include "cmd/output.h"
+#include "cmd/talk.h"
 
 #define GK_DEFAULT_MEMORY_BYTES (256u << 20)
 #define GK_MAX_THREADS          1024

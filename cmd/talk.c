@@ -1,6 +1,6 @@
-/* cmd/output.c - stdout, stderr and signals. Every line of talk is one write, so
+/* cmd/talk.c - stdout, stderr and signals. Every line of talk is one write, so
  * that lines of threads and of other programs do not mix. */
-#include "cmd/output.h"
+#include "cmd/talk.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
-/* cmd/output.h - what the program says and how it is stopped. stdout is the result,
+/* cmd/talk.h - what the program says and how it is stopped. stdout is the result,
  * stderr the talk; both are escaped, so no file can drive the terminal. */
-#ifndef GK_CMD_OUTPUT_H
-#define GK_CMD_OUTPUT_H
+#ifndef GK_CMD_TALK_H
+#define GK_CMD_TALK_H
 
 #include <signal.h>
 

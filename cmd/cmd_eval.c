@@ -1,0 +1,387 @@
+/* cmd/cmd_eval.c - perplexity, and the drift against another model. */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "cmd/cli.h"
+#include "cmd/gate.h"
+#include "cmd/progress.h"
+#include "cmd/table.h"
+#include "formats/output.h"
+#include "quant/model.h"
+#include "verify/score.h"
+#include "verify/tokenizer.h"
+
+#define DEFAULT_CTX       512
+#define LARGE_PARAMETERS  UINT64_C(20000000000) /* above: few windows unless asked for more */
+#define LARGE_WINDOWS     32
+#define MAX_TEXT_BYTES    (UINT64_C(1) << 32)
+
+typedef struct job {
+    const gk_cli *cli;
+    gk_catalog   *model, *base;
+    gk_ids        ids;
+    gk_score_job  score;
+    gk_arch       arch;
+    const char   *preset, *protocol;
+    uint64_t      all_windows; /* of the text */
+    uint64_t      bytes;       /* of weights that will be read */
+    double        start, first_layer;
+    gk_err       *err;
+} job;
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- what to read --------------------------------------------------------------- */
+
+static gk_tokenizer *open_tokenizer(const gk_catalog *c, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    char *path = NULL;
+    gk_tokenizer *t = NULL;
+
+    if (c->directory == NULL)
+        gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "a single file brings no tokenizer: use --token-ids");
+    else if (a != NULL)
+        path = gk_path_join(a, c->directory, "tokenizer.tok.json", err);
+    if (path != NULL)
+        t = gk_tokenizer_open(path, err);
+    gk_arena_free(a);
+    return t;
+}
+
+/* All texts as one, the way llama-perplexity takes a file. */
+static bool read_texts(job *j)
+{
+    gk_tokenizer *t = open_tokenizer(j->model, j->err);
+    gk_text all = {0};
+    bool ok = t != NULL;
+
+    for (int i = 0; ok && i < gk_cli_count(j->cli, GK_OPT_TEXT); i++) {
+        uint64_t len = 0;
+        char *text = gk_file_slurp(gk_cli_nth(j->cli, GK_OPT_TEXT, i), MAX_TEXT_BYTES, &len, j->err);
+        ok = text != NULL;
+        if (ok)
+            gk_text_add(&all, text, len);
+        gk_free(text);
+    }
+    ok = ok && gk_text_ok(&all, j->err)
+         && gk_tokenizer_encode(t, all.data == NULL ? "" : all.data, all.len, &j->ids, j->err);
+    gk_text_free(&all);
+    gk_tokenizer_close(t);
+    return ok;
+}
+
+static bool read_ids(job *j, const char *path)
+{
+    uint64_t len = 0;
+    char *text = gk_file_slurp(path, MAX_TEXT_BYTES, &len, j->err), *at = text;
+    bool ok = text != NULL;
+
+    while (ok && *(at += strspn(at, " \t\r\n")) != '\0') {
+        char *end;
+        errno = 0;
+        const unsigned long long id = strtoull(at, &end, 10);
+        void *ids = j->ids.id;
+        if (!isdigit((unsigned char)*at) || errno != 0 || id > UINT32_MAX) {
+            gk_fail(j->err, GK_ERR_FORMAT, (uint64_t)(at - text), "expected a token id");
+            ok = gk_fail_at(j->err, path, NULL);
+        } else if ((ok = gk_grow(&ids, &j->ids.cap, j->ids.n + 1, sizeof(uint32_t), j->err))) {
+            j->ids.id = ids;
+            j->ids.id[j->ids.n++] = (uint32_t)id;
+            at = end;
+        }
+    }
+    gk_free(text);
+    return ok;
+}
+
+/* ---- how to compute --------------------------------------------------------------- */
+
+static bool set_switches(job *j)
+{
+    gk_switches *s = &j->score.forward.switches;
+    static const gk_rope ropes[] = {GK_ROPE_CONFIG, GK_ROPE_ORIGINAL, GK_ROPE_YARN,
+                                    GK_ROPE_YARN_LOG, GK_ROPE_THETA_SCALE};
+
+    j->preset = gk_cli_string(j->cli, GK_OPT_PRESET);
+    if (j->preset == NULL)
+        j->preset = "sglang";
+    if (!gk_preset_find(j->preset, s))
+        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "unknown preset '%s'", j->preset);
+    s->gelu_tanh = gk_cli_choice(j->cli, GK_OPT_GELU, s->gelu_tanh) == 1;
+    s->rope_magnitude = gk_cli_choice(j->cli, GK_OPT_ROPE_MAGNITUDE, s->rope_magnitude) == 1;
+    s->renorm = gk_cli_choice(j->cli, GK_OPT_RENORM, s->renorm) == 1;
+    s->router_cap = gk_cli_choice(j->cli, GK_OPT_ROUTER_CAP, s->router_cap) == 1;
+    s->temperature = gk_cli_choice(j->cli, GK_OPT_TEMPERATURE, s->temperature) == 1;
+    s->cap_first = gk_cli_choice(j->cli, GK_OPT_FINAL_ORDER, s->cap_first) == 1;
+    if (gk_cli_has(j->cli, GK_OPT_ROPE))
+        s->rope = ropes[gk_cli_choice(j->cli, GK_OPT_ROPE, 0)];
+    return true;
+}
+
+static bool set_windows(job *j)
+{
+    gk_forward_options *o = &j->score.forward;
+    uint64_t parameters = 0;
+
+    o->ctx = gk_cli_has(j->cli, GK_OPT_TOKEN_IDS) ? j->ids.n
+                                                   : gk_cli_uint(j->cli, GK_OPT_CTX, DEFAULT_CTX);
+    if (o->ctx < 2)
+        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "a window needs two tokens or more");
+    j->all_windows = j->ids.n / o->ctx;
+    if (j->all_windows == 0)
+        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF,
+                       "the text has %" PRIu64 " tokens, not one window of %" PRIu64 " (--ctx)",
+                       j->ids.n, o->ctx);
+    for (uint64_t i = 0; i < j->model->n_tensors; i++)
+        parameters += j->model->tensor[i].n_rows * j->model->tensor[i].n_cols;
+    o->n_windows = j->all_windows;
+    if (gk_cli_has(j->cli, GK_OPT_WINDOWS)) {
+        o->n_windows = gk_cli_uint(j->cli, GK_OPT_WINDOWS, 0);
+        if (o->n_windows > j->all_windows)
+            o->n_windows = j->all_windows;
+    } else if (parameters > LARGE_PARAMETERS && o->n_windows > LARGE_WINDOWS) {
+        o->n_windows = LARGE_WINDOWS;
+        gk_cli_talk(j->cli, "a model this large: the first %d of %" PRIu64 " windows "
+                    "(--windows N changes that)", LARGE_WINDOWS, j->all_windows);
+    }
+    return true;
+}
+
+static void on_progress(void *context, uint64_t bytes, const char *what)
+{
+    (void)context;
+    gk_progress_item(what);
+    gk_progress_add(bytes);
+}
+
+/* Tokens, bytes, memory and time, before the first layer. The time is that of the
+ * arithmetic at a rate no machine of today exceeds by much; reading may take longer. */
+static void announce(const job *j)
+{
+    const gk_forward_options *o = &j->score.forward;
+    const gk_grok2 *g = &j->arch.sizes;
+    const double tokens = (double)(o->ctx * o->n_windows);
+    const double active = (double)g->layers * (double)g->hidden
+                              * ((double)(2 * (g->heads + g->kv_heads) * g->head_dim)
+                                 + 3.0 * (double)g->dense + 3.0 * (double)(j->arch.top_k * g->moe))
+                          + (double)g->hidden * (double)g->vocab;
+    const double flops = 2 * active * tokens * (j->base != NULL ? 2 : 1);
+    gk_human bytes, memory, time;
+
+    gk_cli_talk(j->cli, "%" PRIu64 " windows of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
+                "to read, about %s of memory; at 100 GFLOP/s a thread about %s",
+                o->n_windows, o->ctx, o->n_windows * o->ctx, gk_human_bytes(bytes, j->bytes),
+                gk_human_bytes(memory, gk_forward_memory(&j->arch, o) * (j->base != NULL ? 2 : 1)),
+                gk_human_time(time, flops / (1e11 * o->threads)));
+}
+
+/* ---- the report --------------------------------------------------------------------- */
+
+static void add_json(const job *j, const gk_score *s, double seconds, gk_text *t)
+{
+    const gk_forward_options *o = &j->score.forward;
+    struct rusage use;
+
+    getrusage(RUSAGE_SELF, &use);
+    gk_cli_json(j->cli, t);
+    gk_json_open(t, "protocol", '{');
+    gk_json_string(t, "name", j->protocol);
+    gk_json_uint(t, "ctx", o->ctx);
+    gk_json_uint(t, "windows", o->n_windows);
+    gk_json_uint(t, "scored", s->n_scored);
+    gk_json_string(t, "preset", j->preset);
+    gk_json_close(t, '}');
+    gk_json_real(t, "ppl", s->ppl);
+    gk_json_real(t, "ppl_err", s->ppl_err);
+    gk_json_real(t, "nll", s->nll);
+    gk_json_real(t, "seconds", seconds);
+    gk_json_real(t, "tokens_per_second", (double)(o->ctx * o->n_windows) / seconds);
+    gk_json_uint(t, "peak_rss_bytes", (uint64_t)use.ru_maxrss * 1024);
+    gk_json_open(t, "experts", '[');
+    for (uint64_t l = 0; l < s->n_layers; l++) {
+        gk_json_open(t, NULL, '[');
+        for (uint64_t e = 0; e < s->n_experts; e++)
+            gk_json_uint(t, NULL, s->experts[l * s->n_experts + e]);
+        gk_json_close(t, ']');
+    }
+    gk_json_close(t, ']');
+    if (j->base != NULL) {
+        gk_json_open(t, "base", '{');
+        gk_json_real(t, "ppl", s->base_ppl);
+        gk_json_close(t, '}');
+        gk_json_open(t, "kld", '{');
+        gk_json_real(t, "mean", s->kld.mean);
+        gk_json_real(t, "err", s->kld.err);
+        gk_json_real(t, "median", s->kld_median);
+        gk_json_real(t, "p99", s->kld_p99);
+        gk_json_real(t, "p999", s->kld_p999);
+        gk_json_real(t, "max", s->kld_max);
+        gk_json_close(t, '}');
+        gk_json_real(t, "top1", s->top1);
+        gk_json_real(t, "top5", s->top5);
+        gk_json_open(t, "delta_ln_ppl", '{');
+        gk_json_real(t, "mean", s->delta_ln_ppl.mean);
+        gk_json_real(t, "err", s->delta_ln_ppl.err);
+        gk_json_close(t, '}');
+        gk_json_open(t, "layers", '[');
+        for (uint64_t l = 0; l < s->n_layers; l++) {
+            gk_json_open(t, NULL, '{');
+            gk_json_uint(t, "layer", l);
+            gk_json_real(t, "rel_error", s->layer[l].rel_error);
+            gk_json_real(t, "router_agreement", s->layer[l].router_agreement);
+            gk_json_close(t, '}');
+        }
+        gk_json_close(t, ']');
+    }
+    gk_json_close(t, '}');
+}
+
+static void add_layers(const gk_score *s, gk_text *t, int width, bool bold)
+{
+    static const gk_column columns[]
+        = {{"layer", true, false}, {"rel. error", true, false}, {"router agrees", true, false}};
+    gk_table table = {.column = columns, .n_columns = 3, .indent = "  "};
+
+    for (uint64_t l = 0; l < s->n_layers; l++) {
+        gk_table_cellf(&table, "%" PRIu64, l);
+        gk_table_cellf(&table, "%.3e", s->layer[l].rel_error);
+        gk_table_cellf(&table, "%.2f %%", 100 * s->layer[l].router_agreement);
+    }
+    gk_text_char(t, '\n');
+    gk_table_print(&table, t, width, bold);
+    gk_table_free(&table);
+}
+
+static void add_text(const job *j, const gk_score *s, double seconds, gk_text *t)
+{
+    const gk_forward_options *o = &j->score.forward;
+
+    gk_text_printf(t, "protocol     %s, ctx %" PRIu64 ", %" PRIu64 " windows, %" PRIu64
+                   " tokens scored, preset %s\n",
+                   j->protocol, o->ctx, o->n_windows, s->n_scored, j->preset);
+    gk_text_printf(t, "perplexity   %.4f +- %.4f\n", s->ppl, s->ppl_err);
+    if (j->base != NULL) {
+        gk_text_printf(t, "base         %.4f\n", s->base_ppl);
+        gk_text_printf(t, "change       %+.3f %%  (ln ratio %+.6f +- %.6f)\n",
+                       100 * expm1(s->delta_ln_ppl.mean), s->delta_ln_ppl.mean, s->delta_ln_ppl.err);
+        gk_text_printf(t, "KL div.      %.6f +- %.6f nats; median %.6f, 99 %% %.4f, 99.9 %% %.4f, "
+                       "max %.4f\n", s->kld.mean, s->kld.err, s->kld_median, s->kld_p99,
+                       s->kld_p999, s->kld_max);
+        gk_text_printf(t, "same top     %.2f %%; top-5 overlap %.2f %%\n", 100 * s->top1,
+                       100 * s->top5);
+        add_layers(s, t, gk_terminal_width(1), j->cli->color);
+    }
+    if (j->cli->verbose > 0)
+        gk_text_printf(t, "speed        %.1f tokens/s, %.2f s\n",
+                       (double)(o->ctx * o->n_windows) / seconds, seconds);
+}
+
+static bool write_logits(const job *j, const char *path)
+{
+    gk_text t = {0};
+    char header[128];
+    const uint64_t T = j->score.forward.ctx, V = j->arch.sizes.vocab;
+    int n = snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': "
+                     "(%" PRIu64 ", %" PRIu64 "), }", T, V);
+
+    /* magic, version 1.0, length; the header ends on a multiple of 64 with a newline */
+    const unsigned total = (unsigned)((10 + n + 1 + 63) / 64 * 64), len = total - 10;
+    gk_text_add(&t, "\x93NUMPY\x01\x00", 8);
+    gk_text_char(&t, (char)(len & 0xFF));
+    gk_text_char(&t, (char)(len >> 8));
+    gk_text_str(&t, header);
+    while (t.len + 1 < total && !t.failed)
+        gk_text_char(&t, ' ');
+    gk_text_char(&t, '\n');
+    gk_text_add(&t, j->score.logits, T * V * sizeof(float));
+    const bool ok = gk_text_ok(&t, j->err) && gk_file_put(path, t.data, t.len, j->err);
+    gk_text_free(&t);
+    return ok;
+}
+
+/* ---- the command ------------------------------------------------------------------- */
+
+static bool prepare(job *j)
+{
+    const char *ids = gk_cli_string(j->cli, GK_OPT_TOKEN_IDS);
+    const char *base = gk_cli_string(j->cli, GK_OPT_BASE);
+    gk_forward_options *o = &j->score.forward;
+
+    j->model = gk_model_open_whole(j->cli->arg[0], j->err);
+    if (j->model == NULL || !gk_arch_read(j->model->config, &j->arch, j->err))
+        return false;
+    if (base != NULL && (j->base = gk_model_open_whole(base, j->err)) == NULL)
+        return false;
+    if (!(ids != NULL ? read_ids(j, ids) : read_texts(j)) || !set_switches(j) || !set_windows(j))
+        return false;
+    j->protocol = gk_cli_choice(j->cli, GK_OPT_PROTOCOL, 0) == 0 ? "llama" : "paper";
+    j->score.protocol = (gk_protocol)gk_cli_choice(j->cli, GK_OPT_PROTOCOL, 0);
+    o->threads = j->cli->threads;
+    o->memory_bytes = j->base != NULL ? j->cli->memory / 2 : j->cli->memory;
+    o->stop = gk_cli_stop();
+    o->progress = on_progress;
+    j->score.model = j->model;
+    j->score.base = j->base;
+    j->score.ids = j->ids.id;
+    j->bytes = gk_forward_bytes(j->model, &j->arch, o)
+               + (j->base != NULL ? gk_forward_bytes(j->base, &j->arch, o) : 0);
+    if (gk_cli_has(j->cli, GK_OPT_LOGITS))
+        j->score.logits = gk_alloc(o->ctx, j->arch.sizes.vocab * sizeof(float), j->err);
+    return j->err->code == GK_OK;
+}
+
+static int report(job *j, const gk_score *s, double seconds)
+{
+    const char *gate = gk_cli_string(j->cli, GK_OPT_GATE);
+    gk_text json = {0}, text = {0};
+    int status = GK_EXIT_FINE;
+
+    add_json(j, s, seconds, &json);
+    add_text(j, s, seconds, &text);
+    if (gate != NULL && json.data != NULL && !gk_gate_met(j->cli, gate, json.data, json.len, j->err))
+        status = j->err->code == GK_OK ? GK_EXIT_FINDINGS : gk_cli_fail(j->cli, j->err);
+    status = gk_cli_emit(j->cli, j->cli->json ? &json : &text, status);
+    gk_text_free(&json);
+    gk_text_free(&text);
+    return status;
+}
+
+int cmd_eval(const gk_cli *cli)
+{
+    gk_err err = {0};
+    job j = {.cli = cli, .err = &err, .start = now()};
+    gk_score score = {0};
+    int status;
+
+    if (gk_cli_has(cli, GK_OPT_TEXT) == gk_cli_has(cli, GK_OPT_TOKEN_IDS))
+        return gk_cli_usage(cli, "eval takes --text FILE or --token-ids FILE, one of them");
+    bool ok = gk_gate_parse(gk_cli_string(cli, GK_OPT_GATE), &err) && prepare(&j);
+    if (ok) {
+        announce(&j);
+        gk_progress_begin(cli, "evaluating", GK_UNIT_BYTES, j.bytes);
+        ok = gk_score_run(&j.score, &score, &err);
+        gk_progress_end();
+    }
+    ok = ok && (j.score.logits == NULL || write_logits(&j, gk_cli_string(cli, GK_OPT_LOGITS)));
+    status = ok ? report(&j, &score, now() - j.start) : gk_cli_fail(cli, &err);
+    gk_score_free(&score);
+    gk_free(j.score.logits);
+    gk_ids_free(&j.ids);
+    gk_catalog_close(j.model);
+    gk_catalog_close(j.base);
+    return status;
+}

@@ -1,0 +1,336 @@
+/* cmd/rewrite.c - from a recipe to a finished directory, and what people see of it. */
+#include "cmd/rewrite.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "cmd/progress.h"
+#include "cmd/table.h"
+#include "formats/output.h"
+#include "quant/model.h"
+#include "quant/run.h"
+
+typedef struct job {
+    const gk_cli   *cli;
+    gk_catalog     *model;
+    gk_plan        *plan;
+    gk_run_result   result;
+    bool            done; /* it really ran */
+    const char     *out;
+} job;
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- how long will it take ------------------------------------------------------- */
+
+/* Times the encoder of the plan's commonest scheme on made-up weights for a moment.
+ * Returns input bytes a second of one thread, counting two bytes a weight; 0: nothing
+ * is encoded. */
+static double encoder_speed(const gk_plan *p)
+{
+    enum { ROWS = 16, COLS = 4096 };
+    const gk_plan_item *item = NULL;
+    uint64_t most = 0;
+
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (p->item[i].to.kind == GK_SCHEME_INT && p->item[i].from->bytes > most) {
+            most = p->item[i].from->bytes;
+            item = &p->item[i];
+        }
+    float *w = gk_alloc(ROWS * COLS, sizeof *w, NULL);
+    int8_t *code = gk_alloc(2 * ROWS * COLS, 1, NULL);
+    uint16_t *scale = gk_alloc(ROWS * COLS, sizeof *scale, NULL);
+    double speed = 0;
+    if (item != NULL && w != NULL && code != NULL && scale != NULL) {
+        uint32_t seed = 1;
+        for (int i = 0; i < ROWS * COLS; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            w[i] = (float)(int32_t)seed * 1e-11f;
+        }
+        const gk_group_job job = {&item->to, p->options.method, NULL, ROWS, COLS};
+        int8_t *zero = item->to.symmetric ? NULL : code + ROWS * COLS;
+        const double start = now();
+        int rounds = 0;
+        while (now() - start < 0.02) {
+            gk_group_encode(&job, w, code, scale, zero);
+            rounds++;
+        }
+        speed = 2.0 * ROWS * COLS * rounds / (now() - start);
+    }
+    gk_free(w);
+    gk_free(code);
+    gk_free(scale);
+    return speed;
+}
+
+/* ---- text ------------------------------------------------------------------------ */
+
+/* Rows of the plan's table: tensors whose names differ only in numbers, and that go the
+ * same way. */
+typedef struct row {
+    char        name[96];
+    const char *from, *to;
+    uint64_t    n, in, out;
+    double      worst; /* relative error */
+} row;
+
+static void folded_name(const char *name, char out[96])
+{
+    size_t n = 0;
+
+    for (; *name != '\0' && n < 94; name++)
+        if (*name < '0' || *name > '9')
+            out[n++] = *name;
+        else if (n == 0 || out[n - 1] != '*')
+            if (n == 0 || out[n - 1] == '.')
+                out[n++] = '*';
+            else
+                out[n++] = *name;
+        else
+            continue;
+    out[n] = '\0';
+}
+
+static uint64_t fold_items(const job *j, row *rows)
+{
+    const gk_plan *p = j->plan;
+    uint64_t n = 0;
+
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const gk_plan_item *item = &p->item[i];
+        row r = {.from = gk_tensor_kind(item->from), .to = item->to.name};
+        uint64_t k = 0;
+        folded_name(item->from->name, r.name);
+        while (k < n && (strcmp(rows[k].name, r.name) != 0 || strcmp(rows[k].from, r.from) != 0
+                         || strcmp(rows[k].to, r.to) != 0))
+            k++;
+        if (k == n)
+            rows[n++] = r;
+        rows[k].n++;
+        rows[k].in += item->from->bytes;
+        rows[k].out += item->bytes;
+        if (j->done && j->result.rel_error[i] > rows[k].worst)
+            rows[k].worst = j->result.rel_error[i];
+    }
+    return n;
+}
+
+static void add_table(const job *j, gk_text *t)
+{
+    static const gk_column columns[] = {{"tensors", true, false}, {"name", false, true},
+                                        {"from", false, false},   {"to", false, false},
+                                        {"in", true, false},      {"out", true, false},
+                                        {"worst error", true, false}};
+    row *rows = gk_alloc(j->plan->n_items, sizeof *rows, NULL);
+    gk_table table = {.column = columns, .n_columns = j->done ? 7 : 6};
+    const uint64_t n = rows == NULL ? 0 : fold_items(j, rows);
+    gk_human human;
+
+    for (uint64_t i = 0; i < n; i++) {
+        gk_table_cellf(&table, "%" PRIu64, rows[i].n);
+        gk_table_cell(&table, rows[i].name);
+        gk_table_cell(&table, rows[i].from);
+        gk_table_cell(&table, rows[i].to);
+        gk_table_cell(&table, gk_human_bytes(human, rows[i].in));
+        gk_table_cell(&table, gk_human_bytes(human, rows[i].out));
+        if (j->done && rows[i].worst > 0)
+            gk_table_cellf(&table, "%.3e", rows[i].worst);
+        else if (j->done)
+            gk_table_cell(&table, "");
+    }
+    gk_table_print(&table, t, gk_terminal_width(1), j->cli->color);
+    gk_table_free(&table);
+    gk_free(rows);
+}
+
+static void add_notes(const gk_findings *notes, gk_text *t)
+{
+    for (uint64_t i = 0; i < notes->n; i++) {
+        const gk_finding *f = &notes->row[i];
+        gk_text_printf(t, "%s: ", f->severity == GK_NOTE ? "note" : "warning");
+        gk_text_escaped(t, f->tensor, strlen(f->tensor));
+        if (f->more > 0)
+            gk_text_printf(t, " (and %" PRIu64 " more)", f->more);
+        gk_text_str(t, f->tensor[0] != '\0' ? ": " : "");
+        gk_text_escaped(t, f->text, strlen(f->text));
+        gk_text_char(t, '\n');
+    }
+}
+
+static void add_totals(const job *j, gk_text *t)
+{
+    const gk_plan *p = j->plan;
+    gk_human a, b, c, d;
+
+    gk_text_printf(t, "\n%s -> %s in %" PRIu64 " weight file%s, %.3f bits a weight, plan %.12s\n",
+                   gk_human_bytes(a, p->input_bytes), gk_human_bytes(b, p->output_bytes),
+                   p->shards.n, p->shards.n == 1 ? "" : "s", p->bits_per_weight, p->sha256);
+    if (j->done) {
+        gk_text_printf(t, "done in %.2f s, %s/s of input\n", j->result.seconds,
+                       gk_human_bytes(c, (uint64_t)((double)p->input_bytes
+                                                    / (j->result.seconds + 1e-9))));
+        return;
+    }
+    const uint64_t space = gk_output_free_bytes(j->out);
+    gk_text_printf(t, "at most %s of memory with %d threads; free where OUT will lie: %s%s\n",
+                   gk_human_bytes(c, p->memory_bytes), p->options.threads,
+                   space > 0 ? gk_human_bytes(d, space) : "unknown",
+                   space > 0 && space < p->output_bytes ? " - NOT ENOUGH" : "");
+    const double speed = encoder_speed(p) * p->options.threads;
+    if (speed > 0)
+        gk_text_printf(t, "encoding: about %s at %s/s (measured now); disks may be slower\n",
+                       gk_human_time(c, (double)p->input_bytes / speed),
+                       gk_human_bytes(d, (uint64_t)speed));
+}
+
+/* ---- JSON ------------------------------------------------------------------------ */
+
+static void add_files(const job *j, gk_text *t)
+{
+    const gk_plan *p = j->plan;
+    const uint64_t n_texts = (uint64_t)p->n_texts;
+
+    gk_json_open(t, "files", '[');
+    for (uint64_t i = 0; i < p->shards.n + n_texts + p->from->n_extras; i++) {
+        const uint64_t k = i - p->shards.n, x = k - n_texts;
+        gk_json_open(t, NULL, '{');
+        gk_json_string(t, "name", i < p->shards.n ? p->shards.shard[i].name
+                                  : k < n_texts   ? p->text[k].name
+                                                  : p->from->extra[x].name);
+        gk_json_uint(t, "bytes", i < p->shards.n ? p->shards.shard[i].bytes
+                                 : k < n_texts   ? p->text[k].bytes
+                                                 : p->from->extra[x].bytes);
+        if (j->done)
+            gk_json_string(t, "sha256", j->result.file[i].sha256[0] != '\0'
+                                            ? j->result.file[i].sha256 : NULL);
+        gk_json_close(t, '}');
+    }
+    gk_json_close(t, ']');
+}
+
+static void add_json(const job *j, gk_text *t)
+{
+    const gk_plan *p = j->plan;
+    struct rusage use;
+
+    getrusage(RUSAGE_SELF, &use);
+    gk_cli_json(j->cli, t);
+    gk_json_open(t, "plan", '{');
+    gk_json_string(t, "sha256", p->sha256);
+    gk_json_uint(t, "input_bytes", p->input_bytes);
+    gk_json_uint(t, "output_bytes", p->output_bytes);
+    gk_json_uint(t, "parameters", p->parameters);
+    gk_json_real(t, "bits_per_weight", p->bits_per_weight);
+    gk_json_uint(t, "memory_bytes", p->memory_bytes);
+    gk_json_uint(t, "stored_tensors", p->n_entries);
+    gk_json_uint(t, "tensor_bytes", p->shards.tensor_bytes);
+    add_files(j, t);
+    gk_json_open(t, "tensors", '[');
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        gk_json_open(t, NULL, '{');
+        gk_json_string(t, "name", p->item[i].from->name);
+        gk_json_string(t, "from", gk_tensor_kind(p->item[i].from));
+        gk_json_string(t, "to", p->item[i].to.name);
+        gk_json_uint(t, "bytes", p->item[i].bytes);
+        if (j->done)
+            gk_json_real(t, "rel_error", j->result.rel_error[i]);
+        gk_json_close(t, '}');
+    }
+    gk_json_close(t, ']');
+    gk_json_open(t, "notes", '[');
+    for (uint64_t i = 0; i < p->notes.n; i++) {
+        gk_json_open(t, NULL, '{');
+        gk_json_string(t, "tensor", p->notes.row[i].tensor);
+        gk_json_uint(t, "more", p->notes.row[i].more);
+        gk_json_string(t, "text", p->notes.row[i].text);
+        gk_json_close(t, '}');
+    }
+    gk_json_close(t, ']');
+    gk_json_close(t, '}');
+    if (j->done)
+        gk_json_real(t, "seconds", j->result.seconds);
+    gk_json_uint(t, "peak_rss_bytes", (uint64_t)use.ru_maxrss * 1024);
+    gk_json_close(t, '}');
+}
+
+/* ---- the work ---------------------------------------------------------------------- */
+
+static void on_progress(void *context, uint64_t bytes, const char *tensor)
+{
+    (void)context;
+    gk_progress_item(tensor);
+    gk_progress_add(bytes);
+}
+
+static bool run(job *j, gk_err *err)
+{
+    const gk_cli *cli = j->cli;
+    const gk_run_options options = {
+        .hash = (gk_hash_mode)gk_cli_choice(cli, GK_OPT_HASH, GK_HASH_OUTPUT),
+        .verify = gk_cli_has(cli, GK_OPT_VERIFY),
+        .force = gk_cli_has(cli, GK_OPT_FORCE),
+        .stop = gk_cli_stop(),
+        .progress = on_progress,
+    };
+
+    gk_progress_begin(cli, cli->command->id == GK_CMD_CONVERT ? "converting" : "quantizing",
+                      GK_UNIT_BYTES, j->plan->input_bytes * (options.verify ? 2 : 1));
+    j->done = gk_run(j->plan, j->out, &options, &j->result, err);
+    gk_progress_end();
+    return j->done && gk_run_outliers(j->plan, &j->result, &j->plan->notes, err);
+}
+
+static bool check_space(const job *j, gk_err *err)
+{
+    const uint64_t space = gk_output_free_bytes(j->out);
+    gk_human need, have;
+
+    if (space == 0 || space >= j->plan->output_bytes)
+        return true;
+    gk_fail(err, GK_ERR_SPACE, GK_NO_OFF, "%s needed, %s free", gk_human_bytes(need,
+            j->plan->output_bytes), gk_human_bytes(have, space));
+    return gk_fail_at(err, j->out, NULL);
+}
+
+int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
+{
+    const bool dry = gk_cli_has(cli, GK_OPT_DRY_RUN);
+    job j = {.cli = cli, .out = cli->arg[1]};
+    gk_text text = {0};
+    gk_err err = {0};
+    int status;
+
+    options->threads = cli->threads;
+    options->memory_bytes = cli->memory;
+    j.model = gk_model_open_whole(cli->arg[0], &err);
+    bool ok = j.model != NULL && (dry || gk_output_allowed(j.out, cli->arg[0],
+                                                           gk_cli_has(cli, GK_OPT_FORCE), &err));
+    ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL;
+    if (ok)
+        for (uint64_t i = 0; i < j.model->findings.n; i++)
+            gk_cli_talk(cli, "%s: %s", j.model->findings.row[i].file, j.model->findings.row[i].text);
+    ok = ok && (dry || (check_space(&j, &err) && run(&j, &err)));
+    if (ok && cli->json) {
+        add_json(&j, &text);
+    } else if (ok) {
+        add_table(&j, &text);
+        add_notes(&j.plan->notes, &text);
+        add_totals(&j, &text);
+    }
+    status = ok ? gk_cli_emit(cli, &text, GK_EXIT_FINE) : gk_cli_fail(cli, &err);
+    gk_text_free(&text);
+    gk_run_result_free(&j.result);
+    gk_plan_free(j.plan);
+    gk_recipe_free(recipe);
+    gk_catalog_close(j.model);
+    return status;
+}
