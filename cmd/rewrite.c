@@ -56,12 +56,12 @@ static double encoder_speed(const gk_plan *p)
             seed = seed * 1664525u + 1013904223u;
             w[i] = (float)(int32_t)seed * 1e-11f;
         }
-        const gk_group_job job = {&item->to, p->options.method, NULL, ROWS, COLS};
+        const gk_group_job work = {&item->to, p->options.method, NULL, ROWS, COLS};
         int8_t *zero = item->to.symmetric ? NULL : code + ROWS * COLS;
         const double start = now();
         int rounds = 0;
         while (now() - start < 0.02) {
-            gk_group_encode(&job, w, code, scale, zero);
+            gk_group_encode(&work, w, code, scale, zero);
             rounds++;
         }
         speed = 2.0 * ROWS * COLS * rounds / (now() - start);

@@ -1,0 +1,173 @@
+/* cmd/cmd_audit.c - is it complete and sound? */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/cli.h"
+#include "cmd/progress.h"
+#include "cmd/table.h"
+#include "formats/hash.h"
+#include "quant/model.h"
+#include "verify/checks.h"
+#include "verify/checksums.h"
+
+typedef struct job {
+    const gk_cli *cli;
+    gk_catalog   *c;
+    gk_sums       sums;
+    uint64_t      parameters, bytes;
+} job;
+
+static void on_progress(void *context, uint64_t bytes, const char *tensor)
+{
+    (void)context;
+    gk_progress_item(tensor);
+    gk_progress_add(bytes);
+}
+
+static bool examine(job *j, gk_err *err)
+{
+    const gk_check_options options = {
+        .values = !gk_cli_has(j->cli, GK_OPT_NO_VALUES),
+        .threads = j->cli->threads,
+        .memory_bytes = j->cli->memory,
+        .stop = gk_cli_stop(),
+        .progress = on_progress,
+    };
+    bool ok = true;
+
+    for (uint64_t i = 0; i < j->c->n_tensors; i++) {
+        j->parameters += j->c->tensor[i].n_rows * j->c->tensor[i].n_cols;
+        j->bytes += j->c->tensor[i].bytes;
+    }
+    gk_progress_begin(j->cli, "auditing", GK_UNIT_BYTES, options.values ? j->bytes : 0);
+    ok = gk_checks_run(j->c, &options, err);
+    if (ok && !gk_cli_has(j->cli, GK_OPT_NO_CHECKSUMS))
+        ok = gk_sums_check(j->c, j->cli->threads, gk_cli_stop(), &j->sums, err);
+    gk_progress_end();
+    return ok;
+}
+
+static const char *severity_name(gk_severity s)
+{
+    return s == GK_NOTE ? "note" : s == GK_WARN ? "warn" : "bad";
+}
+
+/* The text of a finding, with how many more tensors it is true of. */
+static void full_text(const gk_finding *f, gk_text *out)
+{
+    gk_text_clear(out);
+    gk_text_str(out, f->text);
+    if (f->more > 0)
+        gk_text_printf(out, " (and %" PRIu64 " more tensor%s like it)", f->more,
+                       f->more == 1 ? "" : "s");
+}
+
+static void add_json(const job *j, bool clean, gk_text *t)
+{
+    const gk_findings *f = &j->c->findings;
+    gk_text text = {0};
+
+    gk_cli_json(j->cli, t);
+    gk_json_string(t, "verdict", clean ? "clean" : "findings");
+    gk_json_open(t, "findings", '[');
+    for (uint64_t i = 0; i < f->n; i++) {
+        full_text(&f->row[i], &text);
+        gk_json_open(t, NULL, '{');
+        gk_json_string(t, "check", f->row[i].check);
+        gk_json_string(t, "severity", severity_name(f->row[i].severity));
+        gk_json_string(t, "file", f->row[i].file[0] != '\0' ? f->row[i].file : NULL);
+        gk_json_string(t, "tensor", f->row[i].tensor[0] != '\0' ? f->row[i].tensor : NULL);
+        if (f->row[i].off == GK_NO_OFF)
+            gk_json_raw(t, "offset", "null", 4);
+        else
+            gk_json_uint(t, "offset", f->row[i].off);
+        gk_json_string(t, "text", text.data);
+        gk_json_close(t, '}');
+    }
+    gk_json_close(t, ']');
+    gk_json_open(t, "coverage", '{');
+    gk_json_uint(t, "tensors", j->c->n_tensors);
+    gk_json_uint(t, "stored", j->c->n_stored);
+    gk_json_uint(t, "parameters", j->parameters);
+    gk_json_uint(t, "bytes", j->bytes);
+    gk_json_close(t, '}');
+    gk_json_open(t, "files", '[');
+    for (uint64_t i = 0; i < j->sums.n; i++) {
+        const gk_sum *s = &j->sums.row[i];
+        gk_json_open(t, NULL, '{');
+        gk_json_string(t, "name", s->name);
+        gk_json_uint(t, "bytes", s->bytes);
+        gk_json_string(t, "sha256", s->sha256[0] != '\0' ? s->sha256 : NULL);
+        gk_json_string(t, "expected", s->expected[0] != '\0' ? s->expected : NULL);
+        gk_json_string(t, "source", s->source);
+        gk_json_close(t, '}');
+    }
+    gk_json_close(t, ']');
+    gk_json_close(t, '}');
+    gk_text_free(&text);
+}
+
+static void add_text(const job *j, bool clean, gk_text *t)
+{
+    const gk_findings *f = &j->c->findings;
+    gk_text text = {0};
+    gk_human a, b, c, d;
+
+    for (uint64_t i = 0; i < f->n; i++) {
+        const gk_finding *r = &f->row[i];
+        gk_text_printf(t, "%-4s  %s: ", severity_name(r->severity), r->check);
+        if (r->file[0] != '\0') {
+            gk_text_escaped(t, r->file, strlen(r->file));
+            gk_text_str(t, ": ");
+        }
+        if (r->tensor[0] != '\0' || strcmp(r->check, "name") == 0) {
+            gk_text_str(t, "tensor '");
+            gk_text_escaped(t, r->tensor, strlen(r->tensor));
+            gk_text_str(t, "': ");
+        }
+        if (r->off != GK_NO_OFF)
+            gk_text_printf(t, "at byte %" PRIu64 ": ", r->off);
+        full_text(r, &text);
+        gk_text_escaped(t, text.data, text.len);
+        gk_text_char(t, '\n');
+    }
+    gk_text_printf(t, "%s%s: %s tensors in %s stored entries of %" PRIu64 " files, %s parameters, "
+                   "%s\n", f->n > 0 ? "\n" : "", clean ? "clean" : "findings",
+                   gk_human_exact(a, j->c->n_tensors), gk_human_exact(b, j->c->n_stored),
+                   j->c->n_inputs, gk_human_exact(c, j->parameters), gk_human_both(d, j->bytes));
+    if (clean)
+        gk_text_printf(t, "every slice present and in place, shapes as config.json demands%s%s\n",
+                       gk_cli_has(j->cli, GK_OPT_NO_VALUES) ? "; values not read"
+                                                            : ", all values finite",
+                       j->sums.n_expected > 0 ? ", checksums equal" : "");
+    gk_text_free(&text);
+}
+
+int cmd_audit(const gk_cli *cli)
+{
+    gk_err err = {0};
+    job j = {.cli = cli};
+    gk_text out = {0};
+    bool malformed = false;
+    int status;
+
+    j.c = gk_model_open(cli->arg[0], &err);
+    if (j.c == NULL || !examine(&j, &err)) {
+        status = gk_cli_fail(cli, &err);
+    } else {
+        const gk_severity worst = gk_findings_worst(&j.c->findings, 0, &malformed);
+        const bool clean = worst == GK_NOTE;
+        if (cli->json)
+            add_json(&j, clean, &out);
+        else
+            add_text(&j, clean, &out);
+        status = gk_cli_emit(cli, &out, clean ? GK_EXIT_FINE
+                                        : malformed ? gk_err_exit(GK_ERR_FORMAT)
+                                                    : GK_EXIT_FINDINGS);
+    }
+    gk_text_free(&out);
+    gk_sums_free(&j.sums);
+    gk_catalog_close(j.c);
+    return status;
+}

@@ -1,0 +1,142 @@
+/* cmd/cmd_compare.c - the error of every tensor between two models. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "cmd/cli.h"
+#include "cmd/progress.h"
+#include "cmd/table.h"
+#include "formats/pattern.h"
+#include "quant/model.h"
+#include "verify/compare.h"
+
+typedef struct job {
+    const gk_cli *cli;
+    gk_catalog   *a, *b;
+    gk_pattern   *pattern;
+    gk_err       *err;
+} job;
+
+static bool wanted(void *context, const char *name)
+{
+    job *j = context;
+    bool yes = false;
+
+    return gk_pattern_match(j->pattern, name, &yes, j->err) && yes;
+}
+
+static void on_progress(void *context, uint64_t bytes, const char *tensor)
+{
+    (void)context;
+    gk_progress_item(tensor);
+    gk_progress_add(bytes);
+}
+
+static void add_json(const job *j, const gk_comparison *c, gk_text *t)
+{
+    gk_cli_json(j->cli, t);
+    gk_json_open(t, "tensors", '[');
+    for (uint64_t i = 0; i < c->n; i++) {
+        const gk_tensor_error *r = &c->row[i];
+        if (r->a == NULL || r->b == NULL)
+            continue;
+        gk_json_open(t, NULL, '{');
+        gk_json_string(t, "name", r->a->name);
+        gk_json_string(t, "a", gk_tensor_kind(r->a));
+        gk_json_string(t, "b", gk_tensor_kind(r->b));
+        if (r->comparable) {
+            gk_json_real(t, "rel_error", r->rel_error);
+            gk_json_real(t, "max_abs", r->max_abs);
+            gk_json_real(t, "cosine", r->cosine);
+        } else {
+            gk_json_raw(t, "rel_error", "null", 4);
+            gk_json_raw(t, "max_abs", "null", 4);
+            gk_json_raw(t, "cosine", "null", 4);
+        }
+        gk_json_bool(t, "equal", r->equal);
+        gk_json_close(t, '}');
+    }
+    gk_json_close(t, ']');
+    gk_json_open(t, "totals", '{');
+    gk_json_real(t, "rel_error", c->rel_error);
+    gk_json_uint(t, "equal", c->equal);
+    gk_json_uint(t, "different", c->different);
+    gk_json_uint(t, "only_a", c->only_a);
+    gk_json_uint(t, "only_b", c->only_b);
+    gk_json_close(t, '}');
+    gk_json_close(t, '}');
+}
+
+static void add_text(const job *j, const gk_comparison *c, gk_text *t)
+{
+    static const gk_column columns[]
+        = {{"tensor", false, true},     {"A", false, false},       {"B", false, false},
+           {"rel. error", true, false}, {"max |a-b|", true, false}, {"cosine", true, false}};
+    gk_table table = {.column = columns, .n_columns = 6};
+
+    for (uint64_t i = 0; i < c->n; i++) {
+        const gk_tensor_error *r = &c->row[i];
+        gk_table_cell(&table, r->a != NULL ? r->a->name : r->b->name);
+        gk_table_cell(&table, r->a != NULL ? gk_tensor_kind(r->a) : "-");
+        gk_table_cell(&table, r->b != NULL ? gk_tensor_kind(r->b) : "-");
+        if (r->equal || !r->comparable) {
+            gk_table_cell(&table, r->equal ? "equal"
+                                  : r->a == NULL ? "only in B"
+                                  : r->b == NULL ? "only in A" : "not comparable");
+            gk_table_cell(&table, "");
+            gk_table_cell(&table, "");
+        } else {
+            gk_table_cellf(&table, "%.3e", r->rel_error);
+            gk_table_cellf(&table, "%.3e", r->max_abs);
+            gk_table_cellf(&table, "%.6f", r->cosine);
+        }
+    }
+    gk_table_print(&table, t, gk_terminal_width(1), j->cli->color);
+    gk_table_free(&table);
+    gk_text_printf(t, "\n%" PRIu64 " equal, %" PRIu64 " different, %" PRIu64 " only in A, %" PRIu64
+                   " only in B; relative error over all %.3e\n",
+                   c->equal, c->different, c->only_a, c->only_b, c->rel_error);
+}
+
+int cmd_compare(const gk_cli *cli)
+{
+    const char *regex = gk_cli_string(cli, GK_OPT_TENSORS);
+    gk_err err = {0}, late = {0};
+    job j = {.cli = cli, .err = &late};
+    gk_comparison c = {0};
+    gk_text out = {0};
+    const gk_compare_options options = {.wanted = regex == NULL ? NULL : wanted,
+                                        .threads = cli->threads,
+                                        .stop = gk_cli_stop(),
+                                        .progress = on_progress,
+                                        .context = &j};
+    uint64_t bytes = 0;
+    int status;
+
+    bool ok = (regex == NULL || (j.pattern = gk_pattern_new(regex, &err)) != NULL)
+              && (j.a = gk_model_open_whole(cli->arg[0], &err)) != NULL
+              && (j.b = gk_model_open_whole(cli->arg[1], &err)) != NULL;
+    if (ok) {
+        for (uint64_t i = 0; i < j.a->n_tensors; i++)
+            bytes += j.a->tensor[i].bytes;
+        gk_progress_begin(cli, "comparing", GK_UNIT_BYTES, bytes);
+        ok = gk_compare(j.a, j.b, &options, &c, &err);
+        gk_progress_end();
+    }
+    if (ok && late.code != GK_OK) {
+        err = late;
+        ok = false;
+    }
+    if (ok && cli->json)
+        add_json(&j, &c, &out);
+    else if (ok)
+        add_text(&j, &c, &out);
+    const bool same = c.different == 0 && c.only_a == 0 && c.only_b == 0;
+    status = ok ? gk_cli_emit(cli, &out, same ? GK_EXIT_FINE : GK_EXIT_FINDINGS)
+                : gk_cli_fail(cli, &err);
+    gk_text_free(&out);
+    gk_comparison_free(&c);
+    gk_pattern_free(j.pattern);
+    gk_catalog_close(j.a);
+    gk_catalog_close(j.b);
+    return status;
+}

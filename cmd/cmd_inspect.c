@@ -1,0 +1,349 @@
+/* cmd/cmd_inspect.c - what is in a model, from headers alone. */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/cli.h"
+#include "cmd/table.h"
+#include "formats/pattern.h"
+#include "quant/model.h"
+#include "verify/arch.h"
+
+typedef struct job {
+    const gk_cli *cli;
+    gk_catalog   *c;
+    bool         *show; /* of each tensor */
+    uint64_t      parameters, bytes, n_shown;
+} job;
+
+static void add_up(job *j)
+{
+    for (uint64_t i = 0; i < j->c->n_tensors; i++) {
+        const gk_tensor *t = &j->c->tensor[i];
+        j->parameters += t->n_rows * t->n_cols;
+        j->bytes += t->bytes;
+    }
+}
+
+static bool select_tensors(job *j, gk_err *err)
+{
+    const char *regex = gk_cli_string(j->cli, GK_OPT_TENSORS);
+    gk_pattern *p = regex == NULL ? NULL : gk_pattern_new(regex, err);
+    bool ok = regex == NULL || p != NULL;
+
+    j->show = gk_alloc(j->c->n_tensors, sizeof *j->show, err);
+    ok = ok && j->show != NULL;
+    for (uint64_t i = 0; ok && i < j->c->n_tensors; i++) {
+        ok = gk_pattern_match(p, j->c->tensor[i].name, &j->show[i], err);
+        j->n_shown += ok && j->show[i];
+    }
+    gk_pattern_free(p);
+    return ok;
+}
+
+/* ---- JSON ------------------------------------------------------------------------- */
+
+static void add_shape(const gk_tensor *t, gk_text *out)
+{
+    gk_json_open(out, "shape", '[');
+    for (int i = 0; i < t->ndim; i++)
+        gk_json_uint(out, NULL, t->dim[i]);
+    gk_json_close(out, ']');
+}
+
+static void add_parts(const job *j, const gk_tensor *t, gk_text *out)
+{
+    gk_json_open(out, "parts", '[');
+    for (int i = 0; i < gk_n_parts(t); i++) {
+        gk_part_room room;
+        const gk_part *part = gk_part_of(t, i, &room);
+        for (uint64_t k = 0; k < part->n_pieces; k++) {
+            const gk_stored *s = part->piece[k].stored;
+            gk_json_open(out, NULL, '{');
+            gk_json_string(out, "file", j->c->input[s->input].name);
+            gk_json_uint(out, "offset", s->off);
+            gk_json_uint(out, "bytes", s->bytes);
+            gk_json_close(out, '}');
+        }
+    }
+    gk_json_close(out, ']');
+}
+
+static void add_json(const job *j, gk_text *out)
+{
+    const gk_catalog *c = j->c;
+
+    gk_cli_json(j->cli, out);
+    gk_json_string(out, "format", c->format);
+    gk_json_string(out, "arch", gk_arch_name(c->config));
+    gk_json_open(out, "files", '[');
+    for (uint64_t i = 0; i < c->n_inputs; i++) {
+        gk_json_open(out, NULL, '{');
+        gk_json_string(out, "name", c->input[i].name);
+        gk_json_uint(out, "bytes", c->input[i].file->size);
+        gk_json_close(out, '}');
+    }
+    gk_json_close(out, ']');
+    gk_json_open(out, "tensors", '[');
+    for (uint64_t i = 0; i < c->n_tensors; i++) {
+        const gk_tensor *t = &c->tensor[i];
+        if (!j->show[i])
+            continue;
+        gk_json_open(out, NULL, '{');
+        gk_json_string(out, "name", t->name);
+        gk_json_string(out, "dtype", gk_tensor_kind(t));
+        add_shape(t, out);
+        gk_json_uint(out, "bytes", t->bytes);
+        if (gk_cli_has(j->cli, GK_OPT_PARTS))
+            add_parts(j, t, out);
+        gk_json_close(out, '}');
+    }
+    gk_json_close(out, ']');
+    gk_json_open(out, "totals", '{');
+    gk_json_uint(out, "tensors", c->n_tensors);
+    gk_json_uint(out, "stored", c->n_stored);
+    gk_json_uint(out, "parameters", j->parameters);
+    gk_json_uint(out, "bytes", j->bytes);
+    gk_json_close(out, '}');
+    if (c->config != NULL)
+        gk_json_raw(out, "config", c->config_text, c->config_len);
+    else
+        gk_json_raw(out, "config", "null", 4);
+    gk_json_close(out, '}');
+}
+
+/* ---- text ------------------------------------------------------------------------- */
+
+static void shape_text(const gk_tensor *t, gk_text *out)
+{
+    gk_text_clear(out);
+    gk_text_char(out, '[');
+    for (int i = 0; i < t->ndim; i++)
+        gk_text_printf(out, "%s%" PRIu64, i > 0 ? ", " : "", t->dim[i]);
+    gk_text_char(out, ']');
+}
+
+/* A name whose numbers, where they stand alone between dots, are folded to "{}". */
+static void folded_name(const char *name, gk_text *out, uint64_t *number, int *n_numbers)
+{
+    *n_numbers = 0;
+    gk_text_clear(out);
+    for (const char *at = name; *at != '\0';) {
+        const size_t part = strcspn(at, ".");
+        const size_t digits = strspn(at, "0123456789");
+        if (digits == part && part > 0 && part < 10 && *n_numbers < 4) {
+            number[(*n_numbers)++] = strtoull(at, NULL, 10);
+            gk_text_str(out, "{}");
+        } else {
+            gk_text_add(out, at, part);
+        }
+        at += part;
+        if (*at == '.')
+            gk_text_char(out, *at++);
+    }
+}
+
+/* A line of the tree: tensors alike but for their numbers. */
+typedef struct line {
+    char           *name; /* with "{}" */
+    const gk_tensor *t;    /* the first */
+    uint64_t        low[4], high[4], n, bytes;
+    bool            dtype_mixed, shape_mixed;
+} line;
+
+static bool same_shape(const gk_tensor *a, const gk_tensor *b)
+{
+    return a->ndim == b->ndim && memcmp(a->dim, b->dim, a->ndim * sizeof *a->dim) == 0;
+}
+
+static uint64_t fold(const job *j, line *lines, gk_text *scratch)
+{
+    uint64_t n = 0, number[4] = {0};
+    int n_numbers;
+
+    for (uint64_t i = 0; i < j->c->n_tensors; i++) {
+        const gk_tensor *t = &j->c->tensor[i];
+        uint64_t k = 0;
+        if (!j->show[i])
+            continue;
+        folded_name(t->name, scratch, number, &n_numbers);
+        /* recent lines first: layers repeat the same few kinds */
+        for (k = n; k > 0 && strcmp(lines[k - 1].name, scratch->data) != 0 && n - k < 256;)
+            k--;
+        if (k == 0 || strcmp(lines[k - 1].name, scratch->data) != 0) {
+            lines[n] = (line){.t = t,
+                              .name = gk_arena_str(j->cli->arena, scratch->data, NULL)};
+            if (lines[n].name == NULL)
+                return n;
+            memcpy(lines[n].low, number, sizeof number);
+            memcpy(lines[n].high, number, sizeof number);
+            k = ++n;
+        }
+        line *l = &lines[k - 1];
+        for (int d = 0; d < n_numbers; d++) {
+            l->low[d] = number[d] < l->low[d] ? number[d] : l->low[d];
+            l->high[d] = number[d] > l->high[d] ? number[d] : l->high[d];
+        }
+        l->n++;
+        l->bytes += t->bytes;
+        l->dtype_mixed |= strcmp(gk_tensor_kind(t), gk_tensor_kind(l->t)) != 0;
+        l->shape_mixed |= !same_shape(t, l->t);
+    }
+    return n;
+}
+
+/* "model.layers.{}.w1" and its ranges as "model.layers.{0..63}.w1". */
+static void spell(const line *l, gk_text *out)
+{
+    int d = 0;
+
+    gk_text_clear(out);
+    for (const char *at = l->name; *at != '\0';)
+        if (at[0] == '{' && at[1] == '}' && d < 4) {
+            if (l->low[d] == l->high[d])
+                gk_text_printf(out, "%" PRIu64, l->low[d]);
+            else
+                gk_text_printf(out, "{%" PRIu64 "..%" PRIu64 "}", l->low[d], l->high[d]);
+            d++;
+            at += 2;
+        } else {
+            gk_text_char(out, *at++);
+        }
+}
+
+static void add_tree(const job *j, gk_text *out)
+{
+    static const gk_column columns[] = {{"tensors", true, false}, {"name", false, true},
+                                        {"dtype", false, false},  {"shape", false, false},
+                                        {"bytes", true, false},   {"share", true, false}};
+    line *lines = gk_alloc(j->c->n_tensors, sizeof *lines, NULL);
+    gk_table table = {.column = columns, .n_columns = 6};
+    gk_text scratch = {0};
+    const uint64_t n = lines == NULL ? 0 : fold(j, lines, &scratch);
+    gk_human human;
+
+    for (uint64_t i = 0; i < n; i++) {
+        gk_table_cellf(&table, "%" PRIu64, lines[i].n);
+        spell(&lines[i], &scratch);
+        gk_table_cell(&table, scratch.data);
+        gk_table_cell(&table, lines[i].dtype_mixed ? "mixed" : gk_tensor_kind(lines[i].t));
+        shape_text(lines[i].t, &scratch);
+        gk_table_cell(&table, lines[i].shape_mixed ? "mixed" : scratch.data);
+        gk_table_cell(&table, gk_human_bytes(human, lines[i].bytes));
+        gk_table_cell(&table, gk_human_share(human, lines[i].bytes, j->bytes));
+    }
+    gk_table_print(&table, out, gk_terminal_width(1), j->cli->color);
+    gk_table_free(&table);
+    gk_text_free(&scratch);
+    gk_free(lines);
+}
+
+static void add_list(const job *j, gk_text *out)
+{
+    const bool parts = gk_cli_has(j->cli, GK_OPT_PARTS);
+    static const gk_column columns[] = {{"name", false, true}, {"dtype", false, false},
+                                        {"shape", false, false}, {"bytes", true, false},
+                                        {"file", false, true}, {"offset", true, false}};
+    gk_table table = {.column = columns, .n_columns = parts ? 6 : 4};
+    gk_text shape = {0};
+
+    for (uint64_t i = 0; i < j->c->n_tensors; i++) {
+        const gk_tensor *t = &j->c->tensor[i];
+        if (!j->show[i])
+            continue;
+        shape_text(t, &shape);
+        for (int p = 0; p < (parts ? gk_n_parts(t) : 1); p++) {
+            gk_part_room room;
+            const gk_part *part = gk_n_parts(t) > 0 ? gk_part_of(t, p, &room) : NULL;
+            for (uint64_t k = 0; k < (parts && part != NULL ? part->n_pieces : 1); k++) {
+                const bool first = p == 0 && k == 0;
+                gk_table_cell(&table, first ? t->name : "");
+                gk_table_cell(&table, first ? gk_tensor_kind(t) : "");
+                gk_table_cell(&table, first ? shape.data : "");
+                if (!parts || part == NULL) {
+                    gk_table_cellf(&table, "%" PRIu64, t->bytes);
+                    continue;
+                }
+                const gk_stored *s = part->piece[k].stored;
+                gk_table_cellf(&table, "%" PRIu64, s->bytes);
+                gk_table_cell(&table, j->c->input[s->input].name);
+                gk_table_cellf(&table, "%" PRIu64, s->off);
+            }
+        }
+    }
+    gk_table_print(&table, out, gk_terminal_width(1), j->cli->color);
+    gk_table_free(&table);
+    gk_text_free(&shape);
+}
+
+static void add_summary(const job *j, gk_text *out)
+{
+    const gk_catalog *c = j->c;
+    uint64_t file_bytes = 0;
+    gk_human a, b, d, e;
+
+    for (uint64_t i = 0; i < c->n_inputs; i++)
+        file_bytes += c->input[i].file->size;
+    gk_text_printf(out, "format      %s, architecture %s\n", c->format, gk_arch_name(c->config));
+    gk_text_printf(out, "files       %" PRIu64 " of weights, %s\n", c->n_inputs,
+                   gk_human_both(a, file_bytes));
+    gk_text_printf(out, "tensors     %s, stored as %s entries\n", gk_human_exact(a, c->n_tensors),
+                   gk_human_exact(b, c->n_stored));
+    gk_text_printf(out, "parameters  %s (%s), %s bytes\n", gk_human_exact(d, j->parameters),
+                   gk_human_count(e, j->parameters), gk_human_exact(a, j->bytes));
+    gk_text_char(out, '\n');
+}
+
+static int print(job *j, gk_err *err)
+{
+    gk_text out = {0};
+
+    if (j->cli->json) {
+        add_json(j, &out);
+    } else if (gk_cli_has(j->cli, GK_OPT_CONFIG)) {
+        if (j->c->config_text != NULL)
+            gk_text_add(&out, j->c->config_text, j->c->config_len);
+    } else if (gk_cli_has(j->cli, GK_OPT_TENSORS) || gk_cli_has(j->cli, GK_OPT_PARTS)) {
+        add_list(j, &out);
+    } else {
+        add_summary(j, &out);
+        add_tree(j, &out);
+    }
+    (void)err;
+    const int status = gk_cli_emit(j->cli, &out, GK_EXIT_FINE);
+    gk_text_free(&out);
+    return status;
+}
+
+/* A model that does not fit together is shown; a file that cannot be read is an error. */
+static bool allow(const job *j, gk_err *err)
+{
+    const gk_findings *f = &j->c->findings;
+    bool malformed;
+
+    if (gk_findings_worst(f, 0, &malformed) == GK_BAD && malformed)
+        return gk_findings_refuse(f, err);
+    for (uint64_t i = 0; i < f->n; i++)
+        gk_cli_talk(j->cli, "%s%s%s%s%s", f->row[i].file, f->row[i].file[0] != '\0' ? ": " : "",
+                    f->row[i].tensor, f->row[i].tensor[0] != '\0' ? ": " : "", f->row[i].text);
+    return true;
+}
+
+int cmd_inspect(const gk_cli *cli)
+{
+    gk_err err = {0};
+    job j = {.cli = cli};
+    int status;
+
+    j.c = gk_model_open(cli->arg[0], &err);
+    if (j.c != NULL && allow(&j, &err) && select_tensors(&j, &err)) {
+        add_up(&j);
+        status = print(&j, &err);
+    } else {
+        status = gk_cli_fail(cli, &err);
+    }
+    gk_free(j.show);
+    gk_catalog_close(j.c);
+    return status;
+}

@@ -1,0 +1,324 @@
+/* verify/checks.c - names, the tokenizer, and one pass over all values. */
+#include "verify/checks.h"
+
+#include <inttypes.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/checked.h"
+#include "formats/grok2.h"
+#include "formats/hash.h"
+#include "quant/kernels.h"
+#include "verify/tokenizer.h"
+
+#define TILE_BYTES   (UINT64_C(4) << 20)
+#define MANY_ZEROS   4 /* all-zero rows that are no accident any more */
+
+/* ---- names ----------------------------------------------------------------------- */
+
+static bool check_names(gk_catalog *c, gk_err *err)
+{
+    for (uint64_t i = 0; i < c->n_stored; i++)
+        if (c->stored[i].odd_name
+            && !gk_findings_addf(&c->findings, "name", GK_WARN,
+                                 c->input[c->stored[i].input].name, c->stored[i].name, err,
+                                 "%s", c->stored[i].name[0] == '\0'
+                                     ? "a tensor without a name: the name is empty"
+                                     : "the name holds control characters (escaped here)"))
+            return false;
+    return true;
+}
+
+/* ---- the tokenizer ------------------------------------------------------------------ */
+
+static bool check_tokenizer(gk_catalog *c, gk_err *err)
+{
+    gk_grok2 sizes;
+    gk_err ignored = {0};
+
+    if (c->directory == NULL)
+        return true;
+    char *path = gk_path_join(c->arena, c->directory, "tokenizer.tok.json", err);
+    if (path == NULL)
+        return false;
+    const bool known = gk_grok2_is(c->config) && gk_grok2_sizes(c->config, &sizes, &ignored);
+    if (gk_path_kind_of(path) == GK_PATH_NONE)
+        return !known
+               || gk_findings_addf(&c->findings, "tokenizer", GK_NOTE, "tokenizer.tok.json", NULL,
+                                   err, "the tokenizer is not here; serving needs it");
+    return gk_tokenizer_check(path, known ? sizes.vocab : 0, &c->findings, err);
+}
+
+/* ---- values --------------------------------------------------------------------------- */
+
+typedef struct seen {
+    uint64_t n_nan, n_inf, first_nan, first_inf; /* element indices */
+    uint64_t zero_rows, first_zero;
+    char     digest[GK_SHA256_HEX]; /* of experts only */
+} seen;
+
+typedef struct scan {
+    gk_catalog             *c;
+    const gk_check_options *o;
+    seen                   *seen;
+    bool                    failed;
+    gk_err                  failure;
+} scan;
+
+static bool is_nan(const gk_tensor *t, const unsigned char *p)
+{
+    uint32_t u;
+
+    if (t->dtype == GK_F32) {
+        memcpy(&u, p, 4);
+        return (u & 0x7FFFFF) != 0;
+    }
+    return (gk_load_u16(p) & (t->dtype == GK_BF16 ? 0x7F : 0x3FF)) != 0;
+}
+
+/* Counts NaN and infinities among n elements, the first of which is element `at`. */
+static void scan_nonfinite(const gk_tensor *t, const unsigned char *p, uint64_t n, uint64_t at,
+                           seen *s)
+{
+    const gk_kernels *k = gk_kernels_get();
+    const uint64_t size = t->dtype == GK_F32 ? 4 : 2;
+    uint64_t i = 0;
+
+    while (i < n) {
+        const unsigned char *from = p + i * size;
+        i += t->dtype == GK_F32    ? k->nonfinite_f32(from, n - i)
+             : t->dtype == GK_BF16 ? k->nonfinite_bf16(from, n - i)
+                                   : k->nonfinite_f16(from, n - i);
+        if (i == n)
+            return;
+        if (is_nan(t, p + i * size)) {
+            if (s->n_nan++ == 0)
+                s->first_nan = at + i;
+        } else if (s->n_inf++ == 0) {
+            s->first_inf = at + i;
+        }
+        i++;
+    }
+}
+
+static bool is_zero(const unsigned char *p, uint64_t n)
+{
+    /* the sign bit of a zero does not make it a value */
+    for (uint64_t i = 0; i < n; i++)
+        if (p[i] != 0 && p[i] != 0x80)
+            return false;
+    return true;
+}
+
+static bool is_expert(const char *name)
+{
+    return strstr(name, ".experts.") != NULL;
+}
+
+static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_err *err)
+{
+    const gk_tensor *t = &x->c->tensor[index];
+    seen *s = &x->seen[index];
+    const bool floats = t->scheme == NULL
+                        && (t->dtype == GK_BF16 || t->dtype == GK_F16 || t->dtype == GK_F32);
+    gk_hash *hash = is_expert(t->name) ? gk_hash_new(err) : NULL;
+    bool ok = !is_expert(t->name) || hash != NULL;
+
+    for (int i = 0; ok && i < gk_n_parts(t); i++) {
+        gk_part_room room;
+        const gk_part *part = gk_part_of(t, i, &room);
+        const uint64_t row_bytes = gk_row_bytes(part->dtype, part->n_cols);
+        const uint64_t block = gk_dtype_get(part->dtype)->block_elems;
+        /* whole rows, or pieces of one that is too wide */
+        const uint64_t cols = row_bytes <= TILE_BYTES ? part->n_cols : TILE_BYTES / 8 / block * block;
+        const uint64_t rows = gk_max(TILE_BYTES / gk_max(gk_row_bytes(part->dtype, cols), 1), 1);
+        for (uint64_t r = 0; ok && r < part->n_rows; r += rows)
+            for (uint64_t col = 0; ok && col < part->n_cols; col += cols) {
+                const uint64_t n = gk_min(rows, part->n_rows - r);
+                const uint64_t m = gk_min(cols, part->n_cols - col);
+                const uint64_t width = gk_row_bytes(part->dtype, m);
+                if (x->o->stop != NULL && *x->o->stop)
+                    ok = gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
+                ok = ok && gk_read_part(x->c, t, i, r, n, col, m, buf, err);
+                if (ok && hash != NULL)
+                    gk_hash_add(hash, buf, n * width);
+                if (ok && floats)
+                    scan_nonfinite(t, buf, n * m, r * part->n_cols + col, s);
+                for (uint64_t k = 0; ok && floats && m == part->n_cols && k < n; k++)
+                    if (is_zero(buf + k * width, width) && s->zero_rows++ == 0)
+                        s->first_zero = r + k;
+                if (ok && x->o->progress != NULL)
+                    x->o->progress(x->o->context, n * width, t->name);
+            }
+    }
+    if (hash != NULL)
+        gk_hash_end(hash, s->digest);
+    return ok;
+}
+
+static bool report_values(gk_catalog *c, const gk_tensor *t, const seen *s, gk_err *err)
+{
+    const char *file = t->whole != NULL ? c->input[t->whole->input].name : NULL;
+    gk_findings *f = &c->findings;
+    bool ok = true;
+
+    if (s->n_nan > 0)
+        ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
+                              "%" PRIu64 " NaN, the first at row %" PRIu64 ", column %" PRIu64,
+                              s->n_nan, s->first_nan / t->n_cols, s->first_nan % t->n_cols);
+    if (ok && s->n_inf > 0)
+        ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
+                              "%" PRIu64 " infinities (Inf), the first at row %" PRIu64
+                              ", column %" PRIu64,
+                              s->n_inf, s->first_inf / t->n_cols, s->first_inf % t->n_cols);
+    if (ok && s->zero_rows > 0 && t->n_rows > 0 && t->n_cols > 0)
+        ok = gk_findings_addf(f, "values",
+                              s->zero_rows == t->n_rows || s->zero_rows >= MANY_ZEROS ? GK_BAD
+                                                                                      : GK_WARN,
+                              file, t->name, err,
+                              "%" PRIu64 " of %" PRIu64 " rows are all zero, the first is %" PRIu64,
+                              s->zero_rows, t->n_rows, s->first_zero);
+    return ok;
+}
+
+/* Column slices of w2 that are zero leave no row zero: a part of every row is. */
+static bool check_zero_slices(gk_catalog *c, const gk_tensor *t, gk_err *err)
+{
+    if (t->whole != NULL || t->scheme != NULL || t->n_parts == 0 || t->part[0].n_pieces < 2)
+        return true;
+    const uint64_t bytes = gk_min(t->part[0].piece[0].stored->bytes, 65536);
+    unsigned char *buf = gk_alloc(bytes, 1, err);
+    bool ok = buf != NULL;
+
+    for (uint64_t k = 0; ok && k < t->part[0].n_pieces; k++) {
+        const gk_stored *s = t->part[0].piece[k].stored;
+        const gk_file *file = c->input[s->input].file;
+        bool zero = s->bytes > 0;
+        for (uint64_t at = 0; ok && zero && at < s->bytes; at += bytes) {
+            const uint64_t n = gk_min(bytes, s->bytes - at);
+            ok = gk_file_read(file, s->off + at, buf, n, err);
+            zero = ok && is_zero(buf, n);
+        }
+        if (ok && zero)
+            ok = gk_findings_addf(&c->findings, "values", GK_BAD, c->input[s->input].name, t->name,
+                                  err, "the slice of rank %d is all zero", c->input[s->input].rank);
+    }
+    gk_free(buf);
+    return ok;
+}
+
+typedef struct named_digest {
+    const char *digest, *name;
+} named_digest;
+
+static int by_digest(const void *a, const void *b)
+{
+    const named_digest *x = a, *y = b;
+    const int order = strcmp(x->digest, y->digest);
+
+    return order != 0 ? order : gk_natural_compare(x->name, y->name);
+}
+
+static bool report_identical(gk_catalog *c, const seen *s, gk_err *err)
+{
+    named_digest *row = gk_alloc(c->n_tensors, sizeof *row, err);
+    uint64_t n = 0;
+    bool ok = row != NULL;
+
+    for (uint64_t i = 0; ok && i < c->n_tensors; i++)
+        if (s[i].digest[0] != '\0')
+            row[n++] = (named_digest){s[i].digest, c->tensor[i].name};
+    if (ok)
+        qsort(row, (size_t)n, sizeof *row, by_digest);
+    for (uint64_t i = 1; ok && i < n; i++)
+        if (strcmp(row[i].digest, row[i - 1].digest) == 0)
+            ok = gk_findings_addf(&c->findings, "values", GK_BAD, NULL, row[i].name, err,
+                                  "identical to %s, byte for byte", row[i - 1].name);
+    gk_free(row);
+    return ok;
+}
+
+static bool scan_all(scan *x, gk_err *err)
+{
+    gk_catalog *c = x->c;
+    uint64_t next = 0;
+
+#pragma omp parallel num_threads(x->o->threads)
+    {
+        gk_err own = {0};
+        unsigned char *buf = gk_alloc(TILE_BYTES + 65536, 1, &own);
+        bool ok = buf != NULL;
+        uint64_t i;
+        while (ok && !__atomic_load_n(&x->failed, __ATOMIC_RELAXED)
+               && (i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < c->n_tensors)
+            ok = c->tensor[i].n_parts == 0 || scan_tensor(x, i, buf, &own);
+        if (!ok) {
+#pragma omp critical(gk_checks_failure)
+            {
+                if (!x->failed)
+                    x->failure = own;
+                __atomic_store_n(&x->failed, true, __ATOMIC_RELAXED);
+            }
+        }
+        gk_free(buf);
+    }
+    if (x->failed)
+        *err = x->failure;
+    return !x->failed;
+}
+
+static bool check_values(gk_catalog *c, const gk_check_options *o, gk_err *err)
+{
+    scan x = {.c = c, .o = o};
+
+    x.seen = gk_alloc(c->n_tensors, sizeof *x.seen, err);
+    bool ok = x.seen != NULL;
+    if (ok) {
+        memset(x.seen, 0, c->n_tensors * sizeof *x.seen);
+        ok = scan_all(&x, err);
+    }
+    for (uint64_t i = 0; ok && i < c->n_tensors; i++)
+        ok = report_values(c, &c->tensor[i], &x.seen[i], err)
+             && check_zero_slices(c, &c->tensor[i], err);
+    ok = ok && report_identical(c, x.seen, err);
+    gk_free(x.seen);
+    return ok;
+}
+
+bool gk_checks_run(gk_catalog *c, const gk_check_options *options, gk_err *err)
+{
+    return check_names(c, err) && check_tokenizer(c, err)
+           && (!options->values || check_values(c, options, err));
+}
+
+/* ---- digests ----------------------------------------------------------------------------- */
+
+bool gk_tensor_digest(const gk_catalog *c, const gk_tensor *t, void *buf, uint64_t buf_bytes,
+                      char hex[65], gk_err *err)
+{
+    gk_hash *hash = gk_hash_new(err);
+    bool ok = hash != NULL;
+
+    for (int i = 0; ok && i < gk_n_parts(t); i++) {
+        gk_part_room room;
+        const gk_part *part = gk_part_of(t, i, &room);
+        const uint64_t block = gk_dtype_get(part->dtype)->block_elems;
+        const uint64_t row_bytes = gk_row_bytes(part->dtype, part->n_cols);
+        const uint64_t cols = row_bytes <= buf_bytes ? part->n_cols : buf_bytes / 8 / block * block;
+        const uint64_t rows = gk_max(buf_bytes / gk_max(gk_row_bytes(part->dtype, cols), 1), 1);
+        /* several rows at once, or pieces of one: the order of bytes is the same */
+        const uint64_t step = cols == part->n_cols ? rows : 1;
+        for (uint64_t r = 0; ok && r < part->n_rows; r += step)
+            for (uint64_t col = 0; ok && col < part->n_cols; col += cols) {
+                const uint64_t n = gk_min(step, part->n_rows - r);
+                const uint64_t m = gk_min(cols, part->n_cols - col);
+                ok = gk_read_part(c, t, i, r, n, col, m, buf, err);
+                if (ok)
+                    gk_hash_add(hash, buf, n * gk_row_bytes(part->dtype, m));
+            }
+    }
+    if (hash != NULL)
+        gk_hash_end(hash, hex);
+    return ok;
+}

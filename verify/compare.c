@@ -1,0 +1,159 @@
+/* verify/compare.c - one streamed pass over both. */
+#include "verify/compare.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/checked.h"
+#include "quant/kernels.h"
+#include "quant/model.h"
+
+#define TILE_ELEMS (UINT64_C(1) << 19)
+
+typedef struct sums {
+    double error, square_a, square_b, dot, most;
+    bool   differ;
+} sums;
+
+/* Row by row, so that totals do not depend on tiles. A NaN on both sides is equal. */
+static void add_row(const float *a, const float *b, uint64_t n, sums *s)
+{
+    double error, square, dot = 0, square_b = 0;
+
+    gk_kernels_get()->row_error(a, b, n, &error, &square);
+    for (uint64_t i = 0; i < n; i++) {
+        const double d = fabs((double)a[i] - (double)b[i]);
+        dot += (double)a[i] * (double)b[i];
+        square_b += (double)b[i] * (double)b[i];
+        s->most = d > s->most ? d : s->most;
+        s->differ |= a[i] != b[i] && !(a[i] != a[i] && b[i] != b[i]);
+    }
+    s->error += error;
+    s->square_a += square;
+    s->square_b += square_b;
+    s->dot += dot;
+}
+
+typedef struct side {
+    const gk_catalog *c;
+    float            *v;
+    void             *scratch;
+} side;
+
+static uint64_t tile_rows(const gk_tensor *t)
+{
+    return gk_max(TILE_ELEMS / gk_max(t->n_cols, 1), 1);
+}
+
+static bool open_side(side *s, const gk_tensor *t, gk_err *err)
+{
+    const uint64_t rows = gk_min(tile_rows(t), gk_max(t->n_rows, 1));
+
+    s->v = gk_alloc(rows * t->n_cols, sizeof *s->v, err);
+    s->scratch = gk_alloc(gk_decode_scratch_bytes(t, rows, t->n_cols) + 64, 1, err);
+    return s->v != NULL && s->scratch != NULL;
+}
+
+static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
+                        const gk_compare_options *o, gk_err *err)
+{
+    const uint64_t rows = tile_rows(row->a);
+    bool ok = open_side(x, row->a, err) && open_side(y, row->b, err);
+
+    for (uint64_t r = 0; ok && r < row->a->n_rows; r += rows) {
+        const uint64_t n = gk_min(rows, row->a->n_rows - r), cols = row->a->n_cols;
+        const uint64_t rect[4] = {r, n, 0, cols};
+        if (o->stop != NULL && *o->stop)
+            ok = gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
+        ok = ok && gk_decode(x->c, row->a, rect, x->v, x->scratch, err)
+             && gk_decode(y->c, row->b, rect, y->v, y->scratch, err);
+        for (uint64_t k = 0; ok && k < n; k++)
+            add_row(x->v + k * cols, y->v + k * cols, cols, s);
+        if (ok && o->progress != NULL)
+            o->progress(o->context, row->a->bytes / gk_div_up(row->a->n_rows, rows), row->a->name);
+    }
+    row->equal = !s->differ;
+    row->max_abs = s->most;
+    row->rel_error = s->square_a > 0 ? s->error / s->square_a : s->error > 0 ? INFINITY : 0;
+    row->cosine = s->square_a > 0 && s->square_b > 0 ? s->dot / sqrt(s->square_a * s->square_b)
+                                                     : row->equal ? 1 : 0;
+    gk_free(x->v);
+    gk_free(y->v);
+    gk_free(x->scratch);
+    gk_free(y->scratch);
+    return ok;
+}
+
+/* The union of both name lists, which are sorted naturally. */
+static bool pair_up(const gk_catalog *a, const gk_catalog *b, const gk_compare_options *o,
+                    gk_comparison *out, gk_err *err)
+{
+    uint64_t i = 0, k = 0;
+
+    out->row = gk_arena_alloc(out->arena, a->n_tensors + b->n_tensors, sizeof *out->row, err);
+    if (out->row == NULL)
+        return false;
+    while (i < a->n_tensors || k < b->n_tensors) {
+        const int order = i == a->n_tensors   ? 1
+                          : k == b->n_tensors ? -1
+                                              : gk_natural_compare(a->tensor[i].name,
+                                                                   b->tensor[k].name);
+        gk_tensor_error row = {.a = order <= 0 ? &a->tensor[i] : NULL,
+                               .b = order >= 0 ? &b->tensor[k] : NULL};
+        i += order <= 0;
+        k += order >= 0;
+        const gk_tensor *t = row.a != NULL ? row.a : row.b;
+        if (o->wanted != NULL && !o->wanted(o->context, t->name))
+            continue;
+        row.comparable = row.a != NULL && row.b != NULL && row.a->ndim == row.b->ndim
+                         && memcmp(row.a->dim, row.b->dim, row.a->ndim * sizeof *row.a->dim) == 0
+                         && gk_can_decode(row.a) && gk_can_decode(row.b);
+        out->row[out->n++] = row;
+    }
+    return true;
+}
+
+bool gk_compare(const gk_catalog *a, const gk_catalog *b, const gk_compare_options *o,
+                gk_comparison *out, gk_err *err)
+{
+    bool ok;
+    double error = 0, square = 0;
+
+    *out = (gk_comparison){.arena = gk_arena_new(err)};
+    ok = out->arena != NULL && pair_up(a, b, o, out, err);
+    sums *s = ok ? gk_arena_alloc(out->arena, out->n, sizeof *s, err) : NULL;
+    ok = s != NULL;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(o->threads)
+    for (uint64_t i = 0; i < out->n; i++) {
+        gk_err own = {0};
+        side x = {.c = a}, y = {.c = b};
+        if (ok && out->row[i].comparable
+            && !compare_one(&x, &y, &out->row[i], &s[i], o, &own)) {
+#pragma omp critical(gk_compare_failure)
+            {
+                if (err->code == GK_OK)
+                    *err = own;
+                ok = false;
+            }
+        }
+    }
+    for (uint64_t i = 0; ok && i < out->n; i++) {
+        error += s[i].error;
+        square += s[i].square_a;
+        out->only_a += out->row[i].b == NULL;
+        out->only_b += out->row[i].a == NULL;
+        if (out->row[i].a != NULL && out->row[i].b != NULL) {
+            out->equal += out->row[i].equal;
+            out->different += !out->row[i].equal;
+        }
+    }
+    out->rel_error = square > 0 ? error / square : 0;
+    return ok;
+}
+
+void gk_comparison_free(gk_comparison *c)
+{
+    gk_arena_free(c->arena);
+    *c = (gk_comparison){0};
+}

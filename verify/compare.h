@@ -1,0 +1,38 @@
+/* verify/compare.h - two models, tensor by tensor. */
+#ifndef GK_VERIFY_COMPARE_H
+#define GK_VERIFY_COMPARE_H
+
+#include <signal.h>
+
+#include "formats/catalog.h"
+
+typedef struct gk_tensor_error {
+    const gk_tensor *a, *b; /* NULL on the side that lacks it               */
+    double rel_error;       /* sum (a - b)^2 / sum a^2                      */
+    double max_abs, cosine;
+    bool   equal;           /* the same values, whatever the dtype          */
+    bool   comparable;      /* same shape, and both decode to numbers       */
+} gk_tensor_error;
+
+typedef struct gk_comparison {
+    gk_arena        *arena;
+    gk_tensor_error *row; /* union of names, in natural order */
+    uint64_t         n;
+    double           rel_error; /* over all comparable tensors */
+    uint64_t         equal, different, only_a, only_b;
+} gk_comparison;
+
+typedef struct gk_compare_options {
+    bool (*wanted)(void *context, const char *name); /* NULL: all */
+    int  threads;
+    const volatile sig_atomic_t *stop;
+    void (*progress)(void *context, uint64_t bytes, const char *tensor);
+    void *context;
+} gk_compare_options;
+
+/* Compares values as f32. False: IO, NOMEM, INTERRUPTED. Free the result in any case. */
+bool gk_compare(const gk_catalog *a, const gk_catalog *b, const gk_compare_options *options,
+                gk_comparison *out, gk_err *err);
+void gk_comparison_free(gk_comparison *c);
+
+#endif
