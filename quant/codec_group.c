@@ -87,14 +87,15 @@ static choice choose_rtn(const group *g, bool symmetric)
 }
 
 /* Takes the candidate when it is strictly better: the first of equals stays. */
-static void try_choice(const group *g, choice c, choice *best, double *least)
+static bool try_choice(const group *g, choice c, choice *best, double *least)
 {
     const double e = g->k->error(g->w, g->m, g->n, c.scale, &c.grid);
 
-    if (e < *least) {
-        *least = e;
-        *best = c;
-    }
+    if (!(e < *least))
+        return false;
+    *least = e;
+    *best = c;
+    return true;
 }
 
 /* The least-squares scale for the codes that the best choice gives, twice. */
@@ -113,25 +114,34 @@ static void refit(const group *g, choice *best, double *least)
     }
 }
 
-/* The extreme value may land on either end of the code range, and clipping it pays
- * when that makes the steps finer: candidates are extreme / d with d on both sides of
- * both ends. */
+/* The divisors d of a search: candidates are extreme / d. */
+typedef struct span {
+    float first, step;
+    int   n;
+    float fine[4]; /* then around the best of these; 0 ends */
+} span;
+
+/* The extreme value may land on either end of the code range (-8 or 7; the scale takes
+ * the sign that this needs), and clipping it pays when that makes the steps finer, so
+ * d runs on both sides of both ends. With 8 bits clipping never pays. */
 static choice search_symmetric(const group *g)
 {
+    static const span four = {6, 0.4f, 11, {-0.2f, 0.2f, -0.1f, 0.1f}};
+    static const span eight = {127, 0.5f, 5, {0}};
+    const span *s = g->bits == 4 ? &four : &eight;
     const float extreme = -g->lo > g->hi ? g->lo : g->hi;
-    const float half = (float)(1 << (g->bits - 1));
-    const int n = g->bits == 4 ? 13 : 5;
-    const float step = g->bits == 4 ? 0.25f : 0.5f;
+    const gk_grid grid = grid_of(g->bits, 0);
     choice best = choose_rtn(g, true);
     double least = g->k->error(g->w, g->m, g->n, best.scale, &best.grid);
+    float found = extreme / best.scale;
 
-    for (int sign = 0; sign < 2; sign++)
-        for (int i = 0; i < n; i++) {
-            /* 4 bit: 6.75, 7 .. 9.75; 8 bit: 127 .. 129 */
-            const float d = half + step * (float)(i - (n - 1) / 2) + (g->bits == 4 ? 0.25f : 0);
-            const float s = as_bf16(g, extreme / (sign == 0 ? -d : d));
-            try_choice(g, (choice){s, grid_of(g->bits, 0)}, &best, &least);
-        }
+    for (int i = 0; i < 2 * s->n; i++) {
+        const float d = (s->first + s->step * (float)(i / 2)) * (i % 2 == 0 ? -1.0f : 1.0f);
+        if (try_choice(g, (choice){as_bf16(g, extreme / d), grid}, &best, &least))
+            found = d;
+    }
+    for (int i = 0; i < 4 && s->fine[i] != 0; i++)
+        try_choice(g, (choice){as_bf16(g, extreme / (found + s->fine[i])), grid}, &best, &least);
     refit(g, &best, &least);
     return best;
 }
