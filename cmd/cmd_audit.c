@@ -137,7 +137,10 @@ static void add_text(const job *j, bool clean, gk_text *t)
                    gk_human_exact(a, j->c->n_tensors), gk_human_exact(b, j->c->n_stored),
                    j->c->n_inputs, gk_human_exact(c, j->parameters), gk_human_both(d, j->bytes));
     if (clean)
-        gk_text_printf(t, "every slice present and in place, shapes as config.json demands%s%s\n",
+        gk_text_printf(t, "%s%s%s\n",
+                       j->c->config != NULL
+                           ? "every slice present and in place, shapes as config.json demands"
+                           : "headers in order",
                        gk_cli_has(j->cli, GK_OPT_NO_VALUES) ? "; values not read"
                                                             : ", all values finite",
                        j->sums.n_expected > 0 ? ", checksums equal" : "");

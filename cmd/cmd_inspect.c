@@ -1,10 +1,9 @@
 /* cmd/cmd_inspect.c - what is in a model, from headers alone. */
-#include <ctype.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cli.h"
+#include "cmd/short_name.h"
 #include "cmd/table.h"
 #include "formats/pattern.h"
 #include "quant/model.h"
@@ -124,32 +123,12 @@ static void shape_text(const gk_tensor *t, gk_text *out)
     gk_text_char(out, ']');
 }
 
-/* A name whose numbers, where they stand alone between dots, are folded to "{}". */
-static void folded_name(const char *name, gk_text *out, uint64_t *number, int *n_numbers)
-{
-    *n_numbers = 0;
-    gk_text_clear(out);
-    for (const char *at = name; *at != '\0';) {
-        const size_t part = strcspn(at, ".");
-        const size_t digits = strspn(at, "0123456789");
-        if (digits == part && part > 0 && part < 10 && *n_numbers < 4) {
-            number[(*n_numbers)++] = strtoull(at, NULL, 10);
-            gk_text_str(out, "{}");
-        } else {
-            gk_text_add(out, at, part);
-        }
-        at += part;
-        if (*at == '.')
-            gk_text_char(out, *at++);
-    }
-}
-
-/* A line of the tree: tensors alike but for their numbers. */
+/* A line of the tree: tensors alike but for their layer and expert. */
 typedef struct line {
-    char           *name; /* with "{}" */
-    const gk_tensor *t;    /* the first */
-    uint64_t        low[4], high[4], n, bytes;
-    bool            dtype_mixed, shape_mixed;
+    char             name[128];
+    const gk_tensor *t; /* the first */
+    uint64_t         n, bytes;
+    bool             dtype_mixed, shape_mixed;
 } line;
 
 static bool same_shape(const gk_tensor *a, const gk_tensor *b)
@@ -157,59 +136,32 @@ static bool same_shape(const gk_tensor *a, const gk_tensor *b)
     return a->ndim == b->ndim && memcmp(a->dim, b->dim, a->ndim * sizeof *a->dim) == 0;
 }
 
-static uint64_t fold(const job *j, line *lines, gk_text *scratch)
+static uint64_t fold(const job *j, line *lines)
 {
-    uint64_t n = 0, number[4] = {0};
-    int n_numbers;
+    char name[sizeof lines->name];
+    uint64_t n = 0;
 
     for (uint64_t i = 0; i < j->c->n_tensors; i++) {
         const gk_tensor *t = &j->c->tensor[i];
-        uint64_t k = 0;
+        uint64_t k = n;
         if (!j->show[i])
             continue;
-        folded_name(t->name, scratch, number, &n_numbers);
+        gk_short_name(t->name, name, sizeof name);
         /* recent lines first: layers repeat the same few kinds */
-        for (k = n; k > 0 && strcmp(lines[k - 1].name, scratch->data) != 0 && n - k < 256;)
+        while (k > 0 && n - k < 256 && strcmp(lines[k - 1].name, name) != 0)
             k--;
-        if (k == 0 || strcmp(lines[k - 1].name, scratch->data) != 0) {
-            lines[n] = (line){.t = t,
-                              .name = gk_arena_str(j->cli->arena, scratch->data, NULL)};
-            if (lines[n].name == NULL)
-                return n;
-            memcpy(lines[n].low, number, sizeof number);
-            memcpy(lines[n].high, number, sizeof number);
+        if (k == 0 || strcmp(lines[k - 1].name, name) != 0) {
+            lines[n] = (line){.t = t};
+            memcpy(lines[n].name, name, sizeof name);
             k = ++n;
         }
         line *l = &lines[k - 1];
-        for (int d = 0; d < n_numbers; d++) {
-            l->low[d] = number[d] < l->low[d] ? number[d] : l->low[d];
-            l->high[d] = number[d] > l->high[d] ? number[d] : l->high[d];
-        }
         l->n++;
         l->bytes += t->bytes;
         l->dtype_mixed |= strcmp(gk_tensor_kind(t), gk_tensor_kind(l->t)) != 0;
         l->shape_mixed |= !same_shape(t, l->t);
     }
     return n;
-}
-
-/* "model.layers.{}.w1" and its ranges as "model.layers.{0..63}.w1". */
-static void spell(const line *l, gk_text *out)
-{
-    int d = 0;
-
-    gk_text_clear(out);
-    for (const char *at = l->name; *at != '\0';)
-        if (at[0] == '{' && at[1] == '}' && d < 4) {
-            if (l->low[d] == l->high[d])
-                gk_text_printf(out, "%" PRIu64, l->low[d]);
-            else
-                gk_text_printf(out, "{%" PRIu64 "..%" PRIu64 "}", l->low[d], l->high[d]);
-            d++;
-            at += 2;
-        } else {
-            gk_text_char(out, *at++);
-        }
 }
 
 static void add_tree(const job *j, gk_text *out)
@@ -220,13 +172,12 @@ static void add_tree(const job *j, gk_text *out)
     line *lines = gk_alloc(j->c->n_tensors, sizeof *lines, NULL);
     gk_table table = {.column = columns, .n_columns = 6};
     gk_text scratch = {0};
-    const uint64_t n = lines == NULL ? 0 : fold(j, lines, &scratch);
+    const uint64_t n = lines == NULL ? 0 : fold(j, lines);
     gk_human human;
 
     for (uint64_t i = 0; i < n; i++) {
         gk_table_cellf(&table, "%" PRIu64, lines[i].n);
-        spell(&lines[i], &scratch);
-        gk_table_cell(&table, scratch.data);
+        gk_table_cell(&table, lines[i].name);
         gk_table_cell(&table, lines[i].dtype_mixed ? "mixed" : gk_tensor_kind(lines[i].t));
         shape_text(lines[i].t, &scratch);
         gk_table_cell(&table, lines[i].shape_mixed ? "mixed" : scratch.data);
@@ -234,6 +185,8 @@ static void add_tree(const job *j, gk_text *out)
         gk_table_cell(&table, gk_human_share(human, lines[i].bytes, j->bytes));
     }
     gk_table_print(&table, out, gk_terminal_width(1), j->cli->color);
+    gk_text_str(out, "\nL is model.layers.N, E the number of an expert; --tensors lists them one by "
+                     "one\n");
     gk_table_free(&table);
     gk_text_free(&scratch);
     gk_free(lines);

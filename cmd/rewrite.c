@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cmd/progress.h"
+#include "cmd/short_name.h"
 #include "cmd/table.h"
 #include "formats/output.h"
 #include "quant/model.h"
@@ -83,23 +84,6 @@ typedef struct row {
     double      worst; /* relative error */
 } row;
 
-static void folded_name(const char *name, char out[96])
-{
-    size_t n = 0;
-
-    for (; *name != '\0' && n < 94; name++)
-        if (*name < '0' || *name > '9')
-            out[n++] = *name;
-        else if (n == 0 || out[n - 1] != '*')
-            if (n == 0 || out[n - 1] == '.')
-                out[n++] = '*';
-            else
-                out[n++] = *name;
-        else
-            continue;
-    out[n] = '\0';
-}
-
 static uint64_t fold_items(const job *j, row *rows)
 {
     const gk_plan *p = j->plan;
@@ -109,7 +93,7 @@ static uint64_t fold_items(const job *j, row *rows)
         const gk_plan_item *item = &p->item[i];
         row r = {.from = gk_tensor_kind(item->from), .to = item->to.name};
         uint64_t k = 0;
-        folded_name(item->from->name, r.name);
+        gk_short_name(item->from->name, r.name, sizeof r.name);
         while (k < n && (strcmp(rows[k].name, r.name) != 0 || strcmp(rows[k].from, r.from) != 0
                          || strcmp(rows[k].to, r.to) != 0))
             k++;

@@ -222,6 +222,33 @@ static bool open_indexed(gk_catalog *c, const gk_source *s, const char *index, g
     return ok;
 }
 
+bool gk_index_examine(gk_catalog *c, const gk_source *s, gk_err *err)
+{
+    const char *index = index_of(s);
+    gk_err own = {0};
+    uint64_t n = 0;
+
+    if (index == NULL)
+        return true;
+    char *path = gk_path_join(c->arena, s->path, index, err);
+    gk_json *root = path == NULL ? NULL : gk_json_load(path, &own);
+    if (path == NULL)
+        return false;
+    if (root == NULL)
+        return gk_findings_take(&c->findings, "index", &own, err);
+    const char **file = map_files(c, index, gk_json_get(root, "weight_map"), &n, err);
+    bool ok = file != NULL;
+    for (uint64_t i = 0; ok && i < n; i++) {
+        path = gk_path_join(c->arena, s->path, file[i], err);
+        ok = path != NULL
+             && (gk_path_kind_of(path) != GK_PATH_NONE
+                 || gk_findings_addf(&c->findings, "index", GK_BAD, file[i], NULL, err,
+                                     "missing: the index names this file, it is not here"));
+    }
+    gk_json_free(root);
+    return ok;
+}
+
 static bool hf_open(gk_catalog *c, const gk_source *s, gk_err *err)
 {
     const char *index = index_of(s);

@@ -49,6 +49,9 @@ bool gk_ends_with(const char *s, const char *suffix);
  * rank (-1: common). False when it is no such name. */
 bool gk_release_rank(const char *name, int *rank);
 
+/* Reads the directory's index only to say what is wrong with its file names. */
+bool gk_index_examine(gk_catalog *c, const gk_source *s, gk_err *err);
+
 /* Makes every entry of c->stored a tensor; of a name that stands twice the first
  * is kept and a finding says so. */
 bool gk_tensors_from_all(gk_catalog *c, gk_err *err);

@@ -361,7 +361,7 @@ static bool release_open(gk_catalog *c, const gk_source *s, gk_err *err)
     join j = {.c = c, .err = err};
     gk_err own = {0};
 
-    if (!load_files(c, s, err))
+    if (!load_files(c, s, err) || !gk_index_examine(c, s, err))
         return false;
     if (gk_grok2_is(c->config)) {
         j.known = gk_grok2_sizes(c->config, &j.sizes, &own);

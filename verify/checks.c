@@ -17,8 +17,31 @@
 
 /* ---- names ----------------------------------------------------------------------- */
 
+static bool looks_like_path(const char *name)
+{
+    return name[0] == '/' || strstr(name, "../") != NULL || strchr(name, '\\') != NULL;
+}
+
+/* Engines that map files read elements where they lie: the data should begin aligned. */
+static bool check_alignment(gk_catalog *c, gk_err *err)
+{
+    for (uint64_t i = 0; i < c->n_inputs; i++)
+        if (c->input[i].usable && c->input[i].header_bytes % 8 != 0
+            && !gk_findings_addf(&c->findings, "alignment", GK_WARN, c->input[i].name, NULL, err,
+                                 "the data begins at byte %" PRIu64 ", which is not aligned to 8",
+                                 c->input[i].header_bytes))
+            return false;
+    return true;
+}
+
 static bool check_names(gk_catalog *c, gk_err *err)
 {
+    for (uint64_t i = 0; i < c->n_stored; i++)
+        if (looks_like_path(c->stored[i].name)
+            && !gk_findings_addf(&c->findings, "name", GK_WARN,
+                                 c->input[c->stored[i].input].name, c->stored[i].name, err,
+                                 "the name looks like a path; it is never used as one here"))
+            return false;
     for (uint64_t i = 0; i < c->n_stored; i++)
         if (c->stored[i].odd_name
             && !gk_findings_addf(&c->findings, "name", GK_WARN,
@@ -288,7 +311,7 @@ static bool check_values(gk_catalog *c, const gk_check_options *o, gk_err *err)
 
 bool gk_checks_run(gk_catalog *c, const gk_check_options *options, gk_err *err)
 {
-    return check_names(c, err) && check_tokenizer(c, err)
+    return check_names(c, err) && check_alignment(c, err) && check_tokenizer(c, err)
            && (!options->values || check_values(c, options, err));
 }
 
