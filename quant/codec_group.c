@@ -38,12 +38,16 @@ typedef struct choice {
     gk_grid grid;
 } choice;
 
+/* Zero becomes the epsilon of bf16 (as compressed-tensors has it), and what a scale
+ * cannot hold the largest that it can. */
 static float as_bf16(const group *g, float x)
 {
     uint16_t bits;
     float back;
 
     g->k->f32_to_bf16(&x, 1, &bits);
+    if ((bits & 0x7F80) == 0x7F80)
+        bits = (uint16_t)((bits & 0x8000) | 0x7F7F);
     g->k->bf16_to_f32(&bits, 1, &back);
     return back == 0 ? 0.0078125f : back;
 }

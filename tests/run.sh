@@ -3,10 +3,11 @@
 # usage: tests/run.sh build/CONFIG
 set -u
 build=$1
+tests/models.sh "$build" || exit 1
 passed=0
 failed=0
 for test in "$build"/tests/test_*; do
-    case $test in *.o | *.d) continue ;; esac
+    case $test in *.o | *.d | *.log) continue ;; esac
     if "$test" >"$test.log" 2>&1; then
         n=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$test.log" | awk '{ s += $1 } END { print s + 0 }')
         passed=$((passed + n))

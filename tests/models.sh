@@ -1,0 +1,25 @@
+#!/bin/sh
+# Writes the seeded models that tests want beside testdata, into build/models.
+# usage: tests/models.sh build/CONFIG
+set -eu
+make_model=$1/tests/make_model
+mkdir -p build/models
+model() { # model NAME key=value ...
+    name=$1
+    shift
+    [ -f "build/models/$name/tokenizer.tok.json" ] || "$make_model" "build/models/$name" "$@"
+}
+odd="hidden=320 heads=5 kv_heads=1 head_dim=64 dense=640 moe=384 experts=4 top_k=1 layers=3 vocab=512
+     seed=7 temperature_len=32 original_ctx=128"
+# shellcheck disable=SC2086  # lists of words
+{
+    model odd $odd ranks=4 gate=f32
+    model odd-hf $odd gate=f32 layout=hf shard=1000000
+}
+small="hidden=64 heads=4 kv_heads=2 head_dim=16 dense=96 moe=64 vocab=300"
+# shellcheck disable=SC2086
+for ranks in 1 2 4 16; do
+    model "ranks$ranks" $small "ranks=$ranks" layers=2
+done
+# shellcheck disable=SC2086
+model experts16 $small experts=16 top_k=4 layers=1

@@ -1,0 +1,166 @@
+/* tests/test_kernels.c - every table this CPU has against the scalar one. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "tests/test.h"
+
+#include "quant/kernels.h"
+
+#define MOST 1031
+
+static float w[MOST + 1], v[MOST + 1], mass[MOST + 1];
+static unsigned char raw[4 * (MOST + 1) + 1];
+
+static uint32_t next_random(void)
+{
+    static uint32_t s = 0x12345678;
+    s ^= s << 13;
+    s ^= s >> 17;
+    s ^= s << 5;
+    return s;
+}
+
+static float weight(void)
+{
+    static const float special[] = {0.0f, -0.0f, 1e-45f, -1e-40f, 1.17549435e-38f, 3.0e38f, -65504.0f};
+    const uint32_t r = next_random();
+    if (r % 37 == 0)
+        return special[r / 37 % 7];
+    return (float)(int32_t)next_random() / 2147483648.0f;
+}
+
+static void fill(void)
+{
+    for (int i = 0; i <= MOST; i++) {
+        w[i] = weight();
+        v[i] = weight();
+        mass[i] = fabsf(weight()) + 0.01f;
+    }
+    for (size_t i = 0; i < sizeof raw; i++)
+        raw[i] = (unsigned char)next_random();
+}
+
+/* One kernel of two tables into two buffers, which must be equal. */
+#define SAME(bytes, call_scalar, call_other)                   \
+    do {                                                       \
+        memset(a, 0x55, sizeof a);                             \
+        memset(b, 0x55, sizeof b);                             \
+        call_scalar;                                           \
+        call_other;                                            \
+        assert_memory_equal(a, b, (bytes) + 1);                \
+    } while (0)
+
+static void check_length(const gk_kernels *k, uint64_t n)
+{
+    static unsigned char a[4 * (MOST + 2)], b[4 * (MOST + 2)];
+    const gk_kernels *s = &gk_kernels_scalar;
+    const unsigned char *odd = raw + 1; /* misaligned */
+    const gk_grid grids[] = {{-8, 7, 0}, {-128, 127, 0}, {-8, 7, 3}, {-128, 127, -77}};
+    float fa[2], fb[2];
+    double da[2], db[2];
+
+    SAME(4 * n, s->bf16_to_f32(odd, n, (float *)(void *)a), k->bf16_to_f32(odd, n, (float *)(void *)b));
+    SAME(4 * n, s->f16_to_f32(odd, n, (float *)(void *)a), k->f16_to_f32(odd, n, (float *)(void *)b));
+    SAME(2 * n, s->f32_to_bf16(w, n, a), k->f32_to_bf16(w, n, b));
+    SAME(2 * n, s->f32_to_f16(w, n, a), k->f32_to_f16(w, n, b));
+    assert_int_equal(s->nonfinite_bf16(odd, n), k->nonfinite_bf16(odd, n));
+    assert_int_equal(s->nonfinite_f16(odd, n), k->nonfinite_f16(odd, n));
+    assert_int_equal(s->nonfinite_f32(odd, n), k->nonfinite_f32(odd, n));
+    SAME(n / 2, s->pack4((const int8_t *)odd, n & ~1u, a), k->pack4((const int8_t *)odd, n & ~1u, b));
+    SAME(n & ~1u, s->unpack4(odd, n & ~1u, (int8_t *)a), k->unpack4(odd, n & ~1u, (int8_t *)b));
+    SAME(n, s->pack8((const int8_t *)odd, n, a), k->pack8((const int8_t *)odd, n, b));
+    SAME(n, s->unpack8(odd, n, (int8_t *)a), k->unpack8(odd, n, (int8_t *)b));
+    SAME(4 * n, s->decode((const int8_t *)odd, n, 3, 0.37f, (float *)(void *)a),
+         k->decode((const int8_t *)odd, n, 3, 0.37f, (float *)(void *)b));
+    for (int g = 0; g < 4; g++)
+        SAME(n, s->quantize(w, n, -0.013f, &grids[g], (int8_t *)a),
+             k->quantize(w, n, -0.013f, &grids[g], (int8_t *)b));
+    if (n == 0)
+        return;
+    s->range(w, n, &fa[0], &fa[1]);
+    k->range(w, n, &fb[0], &fb[1]);
+    assert_memory_equal(fa, fb, sizeof fa);
+    s->row_error(w, v, n, &da[0], &da[1]);
+    k->row_error(w, v, n, &db[0], &db[1]);
+    assert_memory_equal(da, db, sizeof da);
+    for (int g = 0; g < 4; g++)
+        for (int weighted = 0; weighted < 2; weighted++) {
+            const float *m = weighted ? mass : NULL;
+            da[0] = s->error(w, m, n, 0.0131f, &grids[g]);
+            db[0] = k->error(w, m, n, 0.0131f, &grids[g]);
+            assert_memory_equal(da, db, sizeof da[0]);
+            s->fit(w, m, n, 0.0131f, &grids[g], &da[0], &da[1]);
+            k->fit(w, m, n, 0.0131f, &grids[g], &db[0], &db[1]);
+            assert_memory_equal(da, db, sizeof da);
+        }
+}
+
+static void vector_kernels_give_the_bytes_of_the_scalar_ones(void **state)
+{
+    (void)state;
+    for (int i = 1; gk_kernels_nth(i) != NULL; i++)
+        for (uint64_t n = 0; n <= MOST; n++) {
+            if (n % 64 == 0)
+                fill();
+            check_length(gk_kernels_nth(i), n);
+        }
+}
+
+static void conversions_round_to_even_and_keep_nan(void **state)
+{
+    (void)state;
+    /* bf16: 1 + 2^-8 is a tie between 1 and 1 + 2^-7; 1 + 3 * 2^-8 between that and + 2^-6 */
+    const float in[] = {1.00390625f, 1.01171875f, NAN, INFINITY, 3.4e38f, -0.0f};
+    const uint16_t bf16[] = {0x3F80, 0x3F82, 0x7FC0, 0x7F80, 0x7F80, 0x8000};
+    const uint16_t f16[] = {0x3C04, 0x3C0C, 0x7E00, 0x7C00, 0x7C00, 0x8000};
+    for (int i = 0; gk_kernels_nth(i) != NULL; i++) {
+        uint16_t out[6];
+        gk_kernels_nth(i)->f32_to_bf16(in, 6, out);
+        assert_memory_equal(out, bf16, sizeof bf16);
+        gk_kernels_nth(i)->f32_to_f16(in, 6, out);
+        assert_memory_equal(out, f16, sizeof f16);
+    }
+}
+
+static void every_f16_survives_the_way_through_f32(void **state)
+{
+    (void)state;
+    for (uint32_t h = 0; h < 65536; h++) {
+        uint16_t in = (uint16_t)h, out;
+        float f;
+        gk_kernels_scalar.f16_to_f32(&in, 1, &f);
+        gk_kernels_scalar.f32_to_f16(&f, 1, &out);
+        if ((h & 0x7C00) == 0x7C00 && (h & 0x3FF) != 0)
+            assert_true(isnan(f));
+        else
+            assert_int_equal(in, out);
+    }
+}
+
+static void packing_is_that_of_compressed_tensors(void **state)
+{
+    (void)state;
+    /* the check vectors of the format: codes -8..7, and -128 -1 0 127 */
+    static const unsigned char four[] = {0x10, 0x32, 0x54, 0x76, 0x98, 0xBA, 0xDC, 0xFE};
+    static const unsigned char eight[] = {0x00, 0x7F, 0x80, 0xFF};
+    static const int8_t wide[] = {-128, -1, 0, 127};
+    int8_t codes[16];
+    unsigned char out[8];
+    for (int i = 0; i < 16; i++)
+        codes[i] = (int8_t)(i - 8);
+    gk_kernels_get()->pack4(codes, 16, out);
+    assert_memory_equal(out, four, sizeof four);
+    gk_kernels_get()->pack8(wide, 4, out);
+    assert_memory_equal(out, eight, sizeof eight);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vector_kernels_give_the_bytes_of_the_scalar_ones),
+        cmocka_unit_test(conversions_round_to_even_and_keep_nan),
+        cmocka_unit_test(every_f16_survives_the_way_through_f32),
+        cmocka_unit_test(packing_is_that_of_compressed_tensors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
