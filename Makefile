@@ -47,8 +47,7 @@ $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
 $(TOOLS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(B)/formats/%.o: WARN += -Wconversion
-$(B)/quant/kernels_avx2.o: ISA := -O3 -mavx2 -mf16c -mfma
+$(B)/quant/kernels_avx2.o: ISA := -O3 -mavx2 -mf16c -mfma -Wno-psabi
 $(B)/quant/kernels_avx512.o: ISA := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mf16c -mfma -mprefer-vector-width=512
 $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
@@ -73,6 +72,15 @@ bench:
 
 .PHONY: tests-built
 tests-built: $(TESTS) $(TOOLS)
+
+# other people's software reads what we write (Python in build/venv); -full needs torch
+interop interop-full: deps
+	$(Q)$(MAKE) --no-print-directory config=$(config) all tests-built
+	$(Q)tests/interop/run.sh $(B) $@
+
+valgrind: deps
+	$(Q)$(MAKE) --no-print-directory config=debug all tests-built
+	$(Q)tests/valgrind.sh build/debug
 
 lint:
 	$(Q)tests/lint.sh
