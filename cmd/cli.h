@@ -38,6 +38,7 @@ typedef enum gk_opt {
     GK_OPT_CHECK, /* string, a file                       */
     GK_OPT_NO_VALUES,
     GK_OPT_NO_CHECKSUMS,
+    GK_OPT_SUMS,     /* string, a file                    */
     GK_OPT_HTML, /* string, a file                        */
     GK_OPT_STRICT,
     GK_OPT_KEEP_GOING,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd/cli.h"
+#include "cmd/page.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
 #include "formats/hash.h"
@@ -29,6 +30,7 @@ static bool examine(job *j, gk_err *err)
 {
     const gk_check_options options = {
         .values = !gk_cli_has(j->cli, GK_OPT_NO_VALUES),
+        .keep_going = gk_cli_has(j->cli, GK_OPT_KEEP_GOING),
         .threads = j->cli->threads,
         .memory_bytes = j->cli->memory,
         .stop = gk_cli_stop(),
@@ -43,7 +45,8 @@ static bool examine(job *j, gk_err *err)
     gk_progress_begin(j->cli, "auditing", GK_UNIT_BYTES, options.values ? j->bytes : 0);
     ok = gk_checks_run(j->c, &options, err);
     if (ok && !gk_cli_has(j->cli, GK_OPT_NO_CHECKSUMS))
-        ok = gk_sums_check(j->c, j->cli->threads, gk_cli_stop(), &j->sums, err);
+        ok = gk_sums_check(j->c, gk_cli_string(j->cli, GK_OPT_SUMS), j->cli->threads, gk_cli_stop(),
+                           &j->sums, err);
     gk_progress_end();
     return ok;
 }
@@ -147,6 +150,49 @@ static void add_text(const job *j, bool clean, gk_text *t)
     gk_text_free(&text);
 }
 
+static bool write_page(const job *j, bool clean, gk_err *err)
+{
+    static const gk_column columns[] = {{"severity", false, false}, {"check", false, false},
+                                        {"file", false, false},     {"tensor", false, false},
+                                        {"offset", true, false},    {"finding", false, false}};
+    const gk_findings *f = &j->c->findings;
+    gk_table table = {.column = columns, .n_columns = 6};
+    gk_text t = {0}, text = {0};
+    gk_human human;
+
+    for (uint64_t i = 0; i < f->n; i++) {
+        const gk_finding *r = &f->row[i];
+        gk_table_cell(&table, severity_name(r->severity));
+        gk_table_cell(&table, r->check);
+        gk_table_cell(&table, r->file);
+        gk_table_cell(&table, r->tensor);
+        if (r->off == GK_NO_OFF)
+            gk_table_cell(&table, "");
+        else
+            gk_table_cellf(&table, "%" PRIu64, r->off);
+        full_text(r, &text);
+        gk_table_cell(&table, text.data);
+    }
+    gk_page_begin(&t, j->cli, clean ? "clean: nothing was found" : "findings", clean);
+    gk_page_fact(&t, "format", "%s", j->c->format);
+    gk_page_fact(&t, "weight files", "%" PRIu64, j->c->n_inputs);
+    gk_page_fact(&t, "tensors", "%s", gk_human_exact(human, j->c->n_tensors));
+    gk_page_fact(&t, "stored entries", "%s", gk_human_exact(human, j->c->n_stored));
+    gk_page_fact(&t, "parameters", "%s", gk_human_exact(human, j->parameters));
+    gk_page_fact(&t, "bytes", "%s", gk_human_exact(human, j->bytes));
+    gk_page_fact(&t, "values", "%s", gk_cli_has(j->cli, GK_OPT_NO_VALUES) ? "not read" : "all read");
+    gk_page_fact(&t, "checksums", "%" PRIu64 " compared", j->sums.n_expected);
+    if (f->n > 0) {
+        gk_page_heading(&t, "Findings");
+        gk_page_table(&t, &table);
+    }
+    const bool ok = gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), err);
+    gk_table_free(&table);
+    gk_text_free(&text);
+    gk_text_free(&t);
+    return ok;
+}
+
 int cmd_audit(const gk_cli *cli)
 {
     gk_err err = {0};
@@ -160,14 +206,16 @@ int cmd_audit(const gk_cli *cli)
         status = gk_cli_fail(cli, &err);
     } else {
         const gk_severity worst = gk_findings_worst(&j.c->findings, 0, &malformed);
-        const bool clean = worst == GK_NOTE;
+        const bool clean = gk_cli_has(cli, GK_OPT_STRICT) ? j.c->findings.n == 0
+                                                          : worst == GK_NOTE;
         if (cli->json)
             add_json(&j, clean, &out);
         else
             add_text(&j, clean, &out);
-        status = gk_cli_emit(cli, &out, clean ? GK_EXIT_FINE
-                                        : malformed ? gk_err_exit(GK_ERR_FORMAT)
-                                                    : GK_EXIT_FINDINGS);
+        status = clean ? GK_EXIT_FINE : malformed ? gk_err_exit(GK_ERR_FORMAT) : GK_EXIT_FINDINGS;
+        status = gk_cli_emit(cli, &out, status);
+        if (gk_cli_has(cli, GK_OPT_HTML) && !write_page(&j, clean, &err))
+            status = gk_cli_fail(cli, &err);
     }
     gk_text_free(&out);
     gk_sums_free(&j.sums);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cmd/cli.h"
+#include "cmd/page.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
 #include "formats/pattern.h"
@@ -66,7 +67,7 @@ static void add_json(const job *j, const gk_comparison *c, gk_text *t)
     gk_json_close(t, '}');
 }
 
-static void add_text(const job *j, const gk_comparison *c, gk_text *t)
+static gk_table fill_table(const gk_comparison *c)
 {
     static const gk_column columns[]
         = {{"tensor", false, true},     {"A", false, false},       {"B", false, false},
@@ -90,7 +91,33 @@ static void add_text(const job *j, const gk_comparison *c, gk_text *t)
             gk_table_cellf(&table, "%.6f", r->cosine);
         }
     }
-    gk_table_print(&table, t, gk_terminal_width(1), j->cli->color);
+    return table;
+}
+
+static bool write_page(const job *j, const gk_comparison *c, gk_err *err)
+{
+    gk_table table = fill_table(c);
+    gk_text t = {0};
+
+    gk_page_begin(&t, j->cli, NULL, true);
+    gk_page_fact(&t, "relative error over all", "%.6e", c->rel_error);
+    gk_page_fact(&t, "equal", "%" PRIu64, c->equal);
+    gk_page_fact(&t, "different", "%" PRIu64, c->different);
+    gk_page_fact(&t, "only in A", "%" PRIu64, c->only_a);
+    gk_page_fact(&t, "only in B", "%" PRIu64, c->only_b);
+    gk_page_heading(&t, "Tensors");
+    gk_page_table(&t, &table);
+    const bool ok = gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), err);
+    gk_table_free(&table);
+    gk_text_free(&t);
+    return ok;
+}
+
+static void add_text(const job *j, const gk_comparison *c, gk_text *t)
+{
+    gk_table table = fill_table(c);
+
+    gk_table_print(&table, t, gk_table_width(), j->cli->color);
     gk_table_free(&table);
     gk_text_printf(t, "\n%" PRIu64 " equal, %" PRIu64 " different, %" PRIu64 " only in A, %" PRIu64
                    " only in B; relative error over all %.3e\n",
@@ -133,6 +160,8 @@ int cmd_compare(const gk_cli *cli)
     /* figures are the answer, not a fault; names that only one side has are one */
     status = ok ? gk_cli_emit(cli, &out, c.only_a + c.only_b == 0 ? GK_EXIT_FINE : GK_EXIT_FINDINGS)
                 : gk_cli_fail(cli, &err);
+    if (ok && gk_cli_has(cli, GK_OPT_HTML) && !write_page(&j, &c, &err))
+        status = gk_cli_fail(cli, &err);
     gk_text_free(&out);
     gk_comparison_free(&c);
     gk_pattern_free(j.pattern);

@@ -1,6 +1,4 @@
 /* cmd/cmd_eval.c - perplexity, and the drift against another model. */
-#include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,8 +7,9 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "cmd/cli.h"
 #include "cmd/gate.h"
+#include "cmd/input.h"
+#include "cmd/page.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
 #include "formats/output.h"
@@ -21,7 +20,6 @@
 #define DEFAULT_CTX       512
 #define LARGE_PARAMETERS  UINT64_C(20000000000) /* above: few windows unless asked for more */
 #define LARGE_WINDOWS     32
-#define MAX_TEXT_BYTES    (UINT64_C(1) << 32)
 
 typedef struct job {
     const gk_cli *cli;
@@ -69,15 +67,7 @@ static bool read_texts(job *j)
     gk_text all = {0};
     bool ok = t != NULL;
 
-    for (int i = 0; ok && i < gk_cli_count(j->cli, GK_OPT_TEXT); i++) {
-        uint64_t len = 0;
-        char *text = gk_file_slurp(gk_cli_nth(j->cli, GK_OPT_TEXT, i), MAX_TEXT_BYTES, &len, j->err);
-        ok = text != NULL;
-        if (ok)
-            gk_text_add(&all, text, len);
-        gk_free(text);
-    }
-    ok = ok && gk_text_ok(&all, j->err)
+    ok = ok && gk_read_texts(j->cli, &all, j->err)
          && gk_tokenizer_encode(t, all.data == NULL ? "" : all.data, all.len, &j->ids, j->err);
     gk_text_free(&all);
     gk_tokenizer_close(t);
@@ -86,25 +76,11 @@ static bool read_texts(job *j)
 
 static bool read_ids(job *j, const char *path)
 {
-    uint64_t len = 0;
-    char *text = gk_file_slurp(path, MAX_TEXT_BYTES, &len, j->err), *at = text;
-    bool ok = text != NULL;
+    gk_text text = {0};
+    const bool ok = gk_read_text(path, &text, j->err)
+                    && gk_parse_ids(&text, gk_path_base(path), &j->ids, j->err);
 
-    while (ok && *(at += strspn(at, " \t\r\n")) != '\0') {
-        char *end;
-        errno = 0;
-        const unsigned long long id = strtoull(at, &end, 10);
-        void *ids = j->ids.id;
-        if (!isdigit((unsigned char)*at) || errno != 0 || id > UINT32_MAX) {
-            gk_fail(j->err, GK_ERR_FORMAT, (uint64_t)(at - text), "expected a token id");
-            ok = gk_fail_at(j->err, path, NULL);
-        } else if ((ok = gk_grow(&ids, &j->ids.cap, j->ids.n + 1, sizeof(uint32_t), j->err))) {
-            j->ids.id = ids;
-            j->ids.id[j->ids.n++] = (uint32_t)id;
-            at = end;
-        }
-    }
-    gk_free(text);
+    gk_text_free(&text);
     return ok;
 }
 
@@ -250,7 +226,7 @@ static void add_json(const job *j, const gk_score *s, double seconds, gk_text *t
     gk_json_close(t, '}');
 }
 
-static void add_layers(const gk_score *s, gk_text *t, int width, bool bold)
+static gk_table layer_table(const gk_score *s)
 {
     static const gk_column columns[]
         = {{"layer", true, false}, {"rel. error", true, false}, {"router agrees", true, false}};
@@ -261,9 +237,81 @@ static void add_layers(const gk_score *s, gk_text *t, int width, bool bold)
         gk_table_cellf(&table, "%.3e", s->layer[l].rel_error);
         gk_table_cellf(&table, "%.2f %%", 100 * s->layer[l].router_agreement);
     }
-    gk_text_char(t, '\n');
-    gk_table_print(&table, t, width, bold);
+    return table;
+}
+
+static gk_table expert_table(const gk_score *s)
+{
+    static const gk_column columns[]
+        = {{"layer", true, false}, {"least used", true, false}, {"most used", true, false}};
+    gk_table table = {.column = columns, .n_columns = 3};
+
+    for (uint64_t l = 0; l < s->n_layers; l++) {
+        const uint64_t *count = s->experts + l * s->n_experts;
+        uint64_t least = 0, most = 0, all = 0;
+        for (uint64_t e = 0; e < s->n_experts; e++) {
+            least = count[e] < count[least] ? e : least;
+            most = count[e] > count[most] ? e : most;
+            all += count[e];
+        }
+        gk_table_cellf(&table, "%" PRIu64, l);
+        gk_table_cellf(&table, "%.1f %% (expert %" PRIu64 ")",
+                       100.0 * (double)count[least] / (double)all, least);
+        gk_table_cellf(&table, "%.1f %% (expert %" PRIu64 ")",
+                       100.0 * (double)count[most] / (double)all, most);
+    }
+    return table;
+}
+
+static void page_drift(const gk_score *s, gk_text *t)
+{
+    double *v = gk_alloc(s->n_layers, sizeof *v, NULL);
+    gk_table table = layer_table(s);
+
+    gk_page_fact(t, "perplexity of the base", "%.6f", s->base_ppl);
+    gk_page_fact(t, "change", "%+.4f %% (ln ratio %+.6f +- %.6f)", 100 * expm1(s->delta_ln_ppl.mean),
+                 s->delta_ln_ppl.mean, s->delta_ln_ppl.err);
+    gk_page_fact(t, "KL divergence", "%.6f +- %.6f nats", s->kld.mean, s->kld.err);
+    gk_page_fact(t, "median, 99 %, 99.9 %, max", "%.6f, %.6f, %.6f, %.6f", s->kld_median,
+                 s->kld_p99, s->kld_p999, s->kld_max);
+    gk_page_fact(t, "same top token", "%.3f %%", 100 * s->top1);
+    gk_page_fact(t, "top-5 overlap", "%.3f %%", 100 * s->top5);
+    gk_page_heading(t, "Relative error of the residual stream after each layer");
+    for (uint64_t l = 0; v != NULL && l < s->n_layers; l++)
+        v[l] = s->layer[l].rel_error;
+    if (v != NULL)
+        gk_page_bars(t, "relative error by layer", v, s->n_layers);
+    gk_page_heading(t, "Tokens whose experts differ from the base's, by layer");
+    for (uint64_t l = 0; v != NULL && l < s->n_layers; l++)
+        v[l] = 1 - s->layer[l].router_agreement;
+    if (v != NULL)
+        gk_page_bars(t, "share of tokens with other experts", v, s->n_layers);
+    gk_page_table(t, &table);
     gk_table_free(&table);
+    gk_free(v);
+}
+
+static bool write_page(const job *j, const gk_score *s)
+{
+    const gk_forward_options *o = &j->score.forward;
+    gk_table table = expert_table(s);
+    gk_text t = {0};
+
+    gk_page_begin(&t, j->cli, NULL, true);
+    if (j->base != NULL)
+        gk_page_fact(&t, "base", "%s", j->base->path);
+    gk_page_fact(&t, "protocol", "%s, preset %s", j->protocol, j->preset);
+    gk_page_fact(&t, "windows", "%" PRIu64 " of %" PRIu64 " tokens, %" PRIu64 " tokens scored",
+                 o->n_windows, o->ctx, s->n_scored);
+    gk_page_fact(&t, "perplexity", "%.6f +- %.6f", s->ppl, s->ppl_err);
+    if (j->base != NULL)
+        page_drift(s, &t);
+    gk_page_heading(&t, "Use of the experts");
+    gk_page_table(&t, &table);
+    const bool ok = gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), j->err);
+    gk_table_free(&table);
+    gk_text_free(&t);
+    return ok;
 }
 
 static void add_text(const job *j, const gk_score *s, double seconds, gk_text *t)
@@ -283,7 +331,10 @@ static void add_text(const job *j, const gk_score *s, double seconds, gk_text *t
                        s->kld_p999, s->kld_max);
         gk_text_printf(t, "same top     %.2f %%; top-5 overlap %.2f %%\n", 100 * s->top1,
                        100 * s->top5);
-        add_layers(s, t, gk_terminal_width(1), j->cli->color);
+        gk_table table = layer_table(s);
+        gk_text_char(t, '\n');
+        gk_table_print(&table, t, gk_table_width(), j->cli->color);
+        gk_table_free(&table);
     }
     if (j->cli->verbose > 0)
         gk_text_printf(t, "speed        %.1f tokens/s, %.2f s\n",
@@ -355,6 +406,8 @@ static int report(job *j, const gk_score *s, double seconds)
     if (gate != NULL && json.data != NULL && !gk_gate_met(j->cli, gate, json.data, json.len, j->err))
         status = j->err->code == GK_OK ? GK_EXIT_FINDINGS : gk_cli_fail(j->cli, j->err);
     status = gk_cli_emit(j->cli, j->cli->json ? &json : &text, status);
+    if (gk_cli_has(j->cli, GK_OPT_HTML) && !write_page(j, s))
+        status = gk_cli_fail(j->cli, j->err);
     gk_text_free(&json);
     gk_text_free(&text);
     return status;

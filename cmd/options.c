@@ -30,6 +30,10 @@ static const gk_option options[GK_N_OPTS] = {
         .name = "no-checksums", .commands = GK_CMD_AUDIT,
         .help = "do not compute and compare the SHA-256 of files",
     },
+    [GK_OPT_SUMS] = {
+        .name = "sums", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_AUDIT,
+        .help = "compare with the lines 'HEX  NAME' of FILE; default: SHA256SUMS in MODEL",
+    },
     [GK_OPT_HTML] = {
         .name = "html", .kind = GK_KIND_STRING, .metavar = "FILE",
         .commands = GK_CMD_AUDIT | GK_CMD_EVAL | GK_CMD_COMPARE,
@@ -37,11 +41,12 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_STRICT] = {
         .name = "strict", .commands = GK_CMD_AUDIT | GK_CMD_QUANTIZE,
-        .help = "a warning counts as bad",
+        .help = "audit: notes count, too; quantize: exit 6 when no group of the scheme divides a "
+                "width",
     },
     [GK_OPT_KEEP_GOING] = {
         .name = "keep-going", .commands = GK_CMD_AUDIT,
-        .help = "report a file that cannot be read and go on with the others",
+        .help = "a tensor that cannot be read is a finding; go on with the others",
     },
     [GK_OPT_TO] = {
         .name = "to", .kind = GK_KIND_STRING, .metavar = "FORMAT", .commands = WRITERS,
@@ -99,7 +104,7 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_TEXT] = {
         .name = "text", .kind = GK_KIND_STRING, .repeatable = true, .metavar = "FILE",
         .commands = GK_CMD_EVAL | GK_CMD_TOKENIZE,
-        .help = "the text to read; eval takes it more than once",
+        .help = "the text to read, '-' for standard input; may be given again",
     },
     [GK_OPT_BASE] = {
         .name = "base", .kind = GK_KIND_STRING, .metavar = "MODEL", .commands = GK_CMD_EVAL,

@@ -131,7 +131,7 @@ static void add_table(const job *j, gk_text *t)
         else if (j->done)
             gk_table_cell(&table, "");
     }
-    gk_table_print(&table, t, gk_terminal_width(1), j->cli->color);
+    gk_table_print(&table, t, gk_table_width(), j->cli->color);
     gk_table_free(&table);
     gk_free(rows);
 }
@@ -288,6 +288,8 @@ static bool check_space(const job *j, gk_err *err)
 int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
 {
     const bool dry = gk_cli_has(cli, GK_OPT_DRY_RUN);
+    const char *dtype = gk_cli_string(cli, GK_OPT_DTYPE);
+    gk_scheme plain;
     job j = {.cli = cli, .out = cli->arg[1]};
     gk_text text = {0};
     gk_err err = {0};
@@ -295,6 +297,8 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
 
     options->threads = cli->threads;
     options->memory_bytes = cli->memory;
+    if (dtype != NULL && gk_scheme_parse(dtype, &plain, &err))
+        options->plain = &plain;
     j.model = gk_model_open_whole(cli->arg[0], &err);
     bool ok = j.model != NULL && (dry || gk_output_allowed(j.out, cli->arg[0],
                                                            gk_cli_has(cli, GK_OPT_FORCE), &err));

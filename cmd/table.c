@@ -80,7 +80,8 @@ void gk_cut_middle(gk_text *out, const char *s, int width)
     gk_text_str(out, s);
 }
 
-int gk_terminal_width(int fd)
+/* 0 when unknown */
+static int known_width(int fd)
 {
     struct winsize size;
     const char *columns = getenv("COLUMNS");
@@ -88,7 +89,18 @@ int gk_terminal_width(int fd)
         return size.ws_col;
     if (columns && atoi(columns) > 0 && atoi(columns) < 10000)
         return atoi(columns);
-    return 80;
+    return 0;
+}
+
+int gk_terminal_width(int fd)
+{
+    const int width = known_width(fd);
+    return width > 0 ? width : 80;
+}
+
+int gk_table_width(void)
+{
+    return known_width(1);
 }
 
 /* ---- tables ------------------------------------------------------------------- */

@@ -33,6 +33,10 @@ void gk_table_free(gk_table *t);
 /* Returns the columns of the terminal on fd: its size, else COLUMNS, else 80. */
 int gk_terminal_width(int fd);
 
+/* The width for tables on stdout: as above, but 0 (no limit) where no terminal and no
+ * COLUMNS sets one, so that files and pipes get whole names. */
+int gk_table_width(void);
+
 /* Returns how many columns s takes: UTF-8, combining marks 0, wide characters 2. */
 int gk_display_width(const char *s);
 

@@ -60,11 +60,19 @@ void gk_cli_verbose(const gk_cli *cli, const char *fmt, ...)
 
 /* ---- errors ------------------------------------------------------------------- */
 
+/* As a shell would say it: 130 after Ctrl-C, 143 after SIGTERM and its kin. */
+static int status_of(const gk_err *err)
+{
+    if (err->code == GK_ERR_INTERRUPTED && stop != 0 && stop != SIGINT)
+        return 128 + SIGTERM;
+    return gk_err_exit(err->code);
+}
+
 static void add_error_json(gk_text *t, const gk_err *err)
 {
     gk_json_open(t, NULL, '{');
     gk_json_open(t, "error", '{');
-    gk_json_uint(t, "code", (uint64_t)gk_err_exit(err->code));
+    gk_json_uint(t, "code", (uint64_t)status_of(err));
     gk_json_string(t, "kind", gk_err_kind(err->code));
     gk_json_string(t, "message", err->msg);
     gk_json_string(t, "file", err->file[0] ? err->file : NULL);
@@ -110,7 +118,7 @@ static int fail(const gk_cli *cli, const gk_err *err, const char *advice)
         say(&t);
     }
     gk_text_free(&t);
-    return gk_err_exit(err->code);
+    return status_of(err);
 }
 
 int gk_cli_fail(const gk_cli *cli, const gk_err *err)
@@ -168,7 +176,7 @@ static void on_signal(int number)
                                "once\n";
     int saved = errno;
     if (stop)
-        _exit(130);
+        _exit(number == SIGINT ? 130 : 143);
     stop = number;
     ssize_t n = on_tty ? write(STDERR_FILENO, erase, sizeof erase - 1) : 0;
     n += write(STDERR_FILENO, line, sizeof line - 1);

@@ -35,6 +35,17 @@ const char *gk_target_name(gk_target target)
 
 /* ---- what each tensor becomes ----------------------------------------------- */
 
+/* What stays plain is cast when --dtype says so, unless a rule names it. */
+static void cast_plain(const gk_plan *p, gk_plan_item *item)
+{
+    const gk_scheme *plain = p->options.plain;
+
+    if (plain != NULL && item->to.kind == GK_SCHEME_KEEP && item->why != GK_WHY_RULE
+        && gk_can_decode(item->from)
+        && (item->from->scheme != NULL || item->from->dtype != plain->cast))
+        item->to = *plain;
+}
+
 static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
 {
     for (uint64_t i = 0; i < p->n_items; i++) {
@@ -50,6 +61,7 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
                     "--to compressed-tensors", item->to.name);
             return gk_fail_at(err, NULL, item->from->name);
         }
+        cast_plain(p, item);
         /* what is stored in codes is kept by value */
         if (item->to.kind == GK_SCHEME_KEEP && item->from->scheme != NULL
             && !gk_scheme_parse("f32", &item->to, err))
@@ -217,15 +229,17 @@ static bool add_text(gk_plan *p, const char *name, const gk_text *t, gk_err *err
     return true;
 }
 
-/* The dtype that most of the values are in, when a cast changes it; NULL else. */
+/* The dtype that the values are in, when a cast changes it; NULL else. */
 static const char *torch_dtype(const gk_plan *p)
 {
-    for (uint64_t i = 0; i < p->n_items; i++)
+    const gk_scheme *to = p->options.plain;
+
+    for (uint64_t i = 0; to == NULL && i < p->n_items; i++)
         if (p->item[i].to.kind == GK_SCHEME_CAST && p->item[i].why == GK_WHY_DEFAULT)
-            return p->item[i].to.cast == GK_BF16  ? "bfloat16"
-                   : p->item[i].to.cast == GK_F16 ? "float16"
-                                                  : "float32";
-    return NULL;
+            to = &p->item[i].to;
+    if (to == NULL)
+        return NULL;
+    return to->cast == GK_BF16 ? "bfloat16" : to->cast == GK_F16 ? "float16" : "float32";
 }
 
 static bool make_config(gk_plan *p, gk_err *err)

@@ -24,6 +24,7 @@ const char *gk_target_name(gk_target target);
 typedef struct gk_plan_options {
     gk_target target;
     gk_method method;
+    const gk_scheme *plain;    /* cast of tensors that stay plain; NULL: none */
     uint64_t  max_shard_bytes; /* tensor bytes a file; 0: 5 GB              */
     int       threads;
     uint64_t  memory_bytes;

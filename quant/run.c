@@ -403,11 +403,12 @@ static void list_files(const gk_plan *p, gk_run_result *result)
     result->n_files = (uint64_t)(f - result->file);
 }
 
+/* dir NULL: the name is a path */
 static bool hash_one(const char *dir, gk_run_file *f, gk_err *err)
 {
     gk_arena *a = gk_arena_new(err);
-    char *path = a == NULL ? NULL : gk_path_join(a, dir, f->name, err);
-    gk_file *file = path == NULL ? NULL : gk_file_open(a, path, err);
+    const char *path = a == NULL || dir == NULL ? f->name : gk_path_join(a, dir, f->name, err);
+    gk_file *file = a == NULL || path == NULL ? NULL : gk_file_open(a, path, err);
     void *buf = file == NULL ? NULL : gk_alloc(HASH_BYTES, 1, err);
 
     const bool ok = buf != NULL && gk_hash_file(file, 0, file->size, buf, HASH_BYTES, f->sha256, err);
@@ -417,17 +418,17 @@ static bool hash_one(const char *dir, gk_run_file *f, gk_err *err)
     return ok;
 }
 
-static bool hash_files(const run *r, const char *dir, gk_run_result *result, gk_err *err)
+static bool hash_files(const run *r, const char *dir, gk_run_file *row, uint64_t n, gk_err *err)
 {
     bool ok = true;
 
 #pragma omp parallel for schedule(dynamic, 1) num_threads(r->p->options.threads)
-    for (uint64_t i = 0; i < result->n_files; i++) {
+    for (uint64_t i = 0; i < n; i++) {
         gk_err own = {0};
         const bool stop = r->options->stop != NULL && *r->options->stop;
         if (stop)
             gk_fail(&own, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted; nothing was written");
-        if (stop || !hash_one(dir, &result->file[i], &own)) {
+        if (stop || !hash_one(dir, &row[i], &own)) {
 #pragma omp critical(gk_run_failure)
             {
                 if (err->code == GK_OK)
@@ -457,6 +458,8 @@ static bool write_provenance(run *r, gk_run_result *result, gk_err *err)
         gk_json_open(&t, NULL, '{');
         gk_json_string(&t, "name", p->from->input[i].name);
         gk_json_uint(&t, "bytes", p->from->input[i].file->size);
+        if (r->options->hash == GK_HASH_ALL)
+            gk_json_string(&t, "sha256", result->input[i].sha256);
         gk_json_close(&t, '}');
     }
     gk_json_close(&t, ']');
@@ -523,10 +526,15 @@ static bool prepare(run *r, gk_run_result *result, gk_err *err)
         return false;
     result->rel_error = gk_arena_alloc(result->arena, p->n_items, sizeof(double), err);
     result->file = gk_arena_alloc(result->arena, max_files, sizeof *result->file, err);
+    result->input = gk_arena_alloc(result->arena, p->from->n_inputs, sizeof *result->input, err);
+    for (uint64_t i = 0; result->input != NULL && i < p->from->n_inputs; i++)
+        result->input[i] = (gk_run_file){.name = p->from->input[i].file->path,
+                                         .bytes = p->from->input[i].file->size};
     r->file = gk_arena_alloc(result->arena, p->shards.n, sizeof *r->file, err);
     r->sums = gk_arena_alloc(result->arena, p->n_items, sizeof *r->sums, err);
     r->rel_error = result->rel_error;
-    return r->rel_error != NULL && result->file != NULL && r->file != NULL && r->sums != NULL;
+    return r->rel_error != NULL && result->file != NULL && result->input != NULL && r->file != NULL
+           && r->sums != NULL;
 }
 
 bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
@@ -544,7 +552,9 @@ bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
     if (ok)
         list_files(p, result);
     ok = ok && (options->hash == GK_HASH_NONE
-                || hash_files(&r, gk_output_path(r.out), result, err));
+                || hash_files(&r, gk_output_path(r.out), result->file, result->n_files, err))
+         && (options->hash != GK_HASH_ALL
+             || hash_files(&r, NULL, result->input, p->from->n_inputs, err));
     ok = ok && write_provenance(&r, result, err) && (!options->verify || verify(&r, err));
     if (!ok) {
         gk_output_abandon(r.out);

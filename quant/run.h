@@ -33,6 +33,7 @@ typedef struct gk_run_result {
     double      *rel_error; /* of each item: sum (w - v)^2 / sum w^2; 0 when kept */
     gk_run_file *file;      /* everything written, weights first                  */
     uint64_t     n_files;
+    gk_run_file *input;     /* the files read, in the catalog's order */
     double       seconds;
 } gk_run_result;
 

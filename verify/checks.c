@@ -79,6 +79,7 @@ typedef struct seen {
     uint64_t n_nan, n_inf, first_nan, first_inf; /* element indices */
     uint64_t zero_rows, first_zero;
     char     digest[GK_SHA256_HEX]; /* of experts only */
+    gk_err  *failure;               /* reading it failed; NULL: it did not */
 } seen;
 
 typedef struct scan {
@@ -250,7 +251,7 @@ static bool report_identical(gk_catalog *c, const seen *s, gk_err *err)
     bool ok = row != NULL;
 
     for (uint64_t i = 0; ok && i < c->n_tensors; i++)
-        if (s[i].digest[0] != '\0')
+        if (s[i].digest[0] != '\0' && s[i].failure == NULL)
             row[n++] = (named_digest){s[i].digest, c->tensor[i].name};
     if (ok)
         qsort(row, (size_t)n, sizeof *row, by_digest);
@@ -260,6 +261,21 @@ static bool report_identical(gk_catalog *c, const seen *s, gk_err *err)
                                   "identical to %s, byte for byte", row[i - 1].name);
     gk_free(row);
     return ok;
+}
+
+/* With keep_going a failed read is kept for the report, and the scan goes on. */
+static bool forgive(const scan *x, uint64_t index, gk_err *own)
+{
+    gk_err none = {0};
+
+    if (!x->o->keep_going || own->code != GK_ERR_IO)
+        return false;
+    x->seen[index].failure = gk_alloc(1, sizeof *own, &none);
+    if (x->seen[index].failure == NULL)
+        return false;
+    *x->seen[index].failure = *own;
+    *own = none;
+    return true;
 }
 
 static bool scan_all(scan *x, gk_err *err)
@@ -275,7 +291,7 @@ static bool scan_all(scan *x, gk_err *err)
         uint64_t i;
         while (ok && !__atomic_load_n(&x->failed, __ATOMIC_RELAXED)
                && (i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < c->n_tensors)
-            ok = c->tensor[i].n_parts == 0 || scan_tensor(x, i, buf, &own);
+            ok = c->tensor[i].n_parts == 0 || scan_tensor(x, i, buf, &own) || forgive(x, i, &own);
         if (!ok) {
 #pragma omp critical(gk_checks_failure)
             {
@@ -302,9 +318,14 @@ static bool check_values(gk_catalog *c, const gk_check_options *o, gk_err *err)
         ok = scan_all(&x, err);
     }
     for (uint64_t i = 0; ok && i < c->n_tensors; i++)
-        ok = report_values(c, &c->tensor[i], &x.seen[i], err)
-             && check_zero_slices(c, &c->tensor[i], err);
+        ok = x.seen[i].failure != NULL
+                 ? gk_findings_addf(&c->findings, "read", GK_BAD, x.seen[i].failure->file,
+                                    c->tensor[i].name, err, "%s", x.seen[i].failure->msg)
+                 : report_values(c, &c->tensor[i], &x.seen[i], err)
+                       && check_zero_slices(c, &c->tensor[i], err);
     ok = ok && report_identical(c, x.seen, err);
+    for (uint64_t i = 0; x.seen != NULL && i < c->n_tensors; i++)
+        gk_free(x.seen[i].failure);
     gk_free(x.seen);
     return ok;
 }

@@ -7,7 +7,8 @@
 #include "formats/catalog.h"
 
 typedef struct gk_check_options {
-    bool     values; /* read every weight */
+    bool     values;     /* read every weight                              */
+    bool     keep_going; /* a tensor that cannot be read becomes a finding */
     int      threads;
     uint64_t memory_bytes;
     const volatile sig_atomic_t *stop;

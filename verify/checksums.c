@@ -39,28 +39,25 @@ bool gk_sums_file(const char *directory, const char *name, char hex[GK_SHA256_HE
     return ok;
 }
 
-static bool add_row(gk_sums *s, const char *hex, const char *name, gk_err *err)
+static bool add_row(gk_sums *s, const char *list, const char *hex, const char *name, gk_err *err)
 {
     void *rows = s->row;
 
     if (!gk_grow(&rows, &s->cap, s->n + 1, sizeof *s->row, err))
         return false;
     s->row = rows;
-    s->row[s->n] = (gk_sum){.name = gk_arena_str(s->arena, name, err), .source = LIST_NAME};
+    s->row[s->n] = (gk_sum){.name = gk_arena_str(s->arena, name, err), .source = list};
     memcpy(s->row[s->n].expected, hex, GK_SHA256_HEX);
     s->n_expected++;
     return s->row[s->n++].name != NULL;
 }
 
-static bool read_list(gk_catalog *c, const char *path, gk_sums *out, gk_err *err)
+static bool read_list(gk_catalog *c, const char *path, const char *list, gk_sums *out, gk_err *err)
 {
-    gk_err own = {0};
     uint64_t len = 0;
-    char *text = gk_file_slurp(path, MAX_LIST_BYTES, &len, &own), *rest = text, *line;
-    bool ok = true;
+    char *text = gk_file_slurp(path, MAX_LIST_BYTES, &len, err), *rest = text, *line;
+    bool ok = text != NULL;
 
-    if (text == NULL)
-        return gk_findings_take(&c->findings, "checksums", &own, err);
     while (ok && (line = strsep(&rest, "\n")) != NULL) {
         char hex[GK_SHA256_HEX], *name;
         const size_t n = strlen(line);
@@ -69,39 +66,48 @@ static bool read_list(gk_catalog *c, const char *path, gk_sums *out, gk_err *err
         if (line[0] == '\0' || line[0] == '#')
             continue;
         if (!gk_sums_line(line, hex, &name))
-            ok = gk_findings_addf(&c->findings, "checksums", GK_WARN, LIST_NAME, NULL, err,
+            ok = gk_findings_addf(&c->findings, "checksums", GK_WARN, list, NULL, err,
                                   "a line that is no 'HEX  NAME'");
         else if (strchr(name, '/') != NULL && strncmp(name, "./", 2) != 0)
-            ok = gk_findings_addf(&c->findings, "checksums", GK_WARN, LIST_NAME, NULL, err,
+            ok = gk_findings_addf(&c->findings, "checksums", GK_WARN, list, NULL, err,
                                   "a name with a path is not followed: '%s'", name);
         else
-            ok = add_row(out, hex, strncmp(name, "./", 2) == 0 ? name + 2 : name, err);
+            ok = add_row(out, list, hex, strncmp(name, "./", 2) == 0 ? name + 2 : name, err);
     }
     gk_free(text);
     return ok;
 }
 
-bool gk_sums_check(gk_catalog *c, int threads, const volatile sig_atomic_t *stop, gk_sums *out,
-                   gk_err *err)
+/* The list to read; *path stays NULL when there is none. */
+static bool find_list(const gk_catalog *c, gk_arena *a, const char **path, gk_err *err)
+{
+    if (*path != NULL || c->directory == NULL)
+        return true;
+    char *own = gk_path_join(a, c->directory, LIST_NAME, err);
+    if (own != NULL && gk_path_kind_of(own) == GK_PATH_FILE)
+        *path = own;
+    return own != NULL;
+}
+
+bool gk_sums_check(gk_catalog *c, const char *list, int threads, const volatile sig_atomic_t *stop,
+                   gk_sums *out, gk_err *err)
 {
     *out = (gk_sums){.arena = gk_arena_new(err)};
-    if (out->arena == NULL)
+    if (out->arena == NULL || !find_list(c, out->arena, &list, err))
         return false;
-    if (c->directory == NULL)
+    if (list == NULL)
         return true;
-    char *path = gk_path_join(out->arena, c->directory, LIST_NAME, err);
-    if (path == NULL)
-        return false;
-    if (gk_path_kind_of(path) != GK_PATH_FILE)
-        return true;
-    bool ok = read_list(c, path, out, err);
+    const char *directory = c->directory != NULL ? c->directory
+                                                 : gk_path_dir(out->arena, c->path, err);
+    const char *name = gk_arena_str(out->arena, gk_path_base(list), err);
+    bool ok = directory != NULL && name != NULL && read_list(c, list, name, out, err);
     if (!ok)
         return false;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (uint64_t i = 0; i < out->n; i++) {
         gk_err own = {0};
         if ((stop == NULL || !*stop)
-            && !gk_sums_file(c->directory, out->row[i].name, out->row[i].sha256,
+            && !gk_sums_file(directory, out->row[i].name, out->row[i].sha256,
                              &out->row[i].bytes, &own))
             out->row[i].sha256[0] = '\0';
     }
@@ -111,11 +117,11 @@ bool gk_sums_check(gk_catalog *c, int threads, const volatile sig_atomic_t *stop
         const gk_sum *s = &out->row[i];
         if (s->sha256[0] == '\0')
             ok = gk_findings_addf(&c->findings, "checksums", GK_BAD, s->name, NULL, err,
-                                  "missing or unreadable, but listed in %s", LIST_NAME);
+                                  "missing or unreadable, but listed in %s", name);
         else if (strcmp(s->sha256, s->expected) != 0)
             ok = gk_findings_addf(&c->findings, "checksums", GK_BAD, s->name, NULL, err,
                                   "checksum mismatch: SHA-256 %.16s... differs from %.16s... in %s",
-                                  s->sha256, s->expected, LIST_NAME);
+                                  s->sha256, s->expected, name);
     }
     return ok;
 }

@@ -21,10 +21,11 @@ typedef struct gk_sums {
     uint64_t  n, cap, n_expected;
 } gk_sums;
 
-/* Reads the SHA256SUMS of the model directory, if there is one, computes the digests of
- * the files it lists and appends findings for what differs or is missing. */
-bool gk_sums_check(gk_catalog *c, int threads, const volatile sig_atomic_t *stop, gk_sums *out,
-                   gk_err *err);
+/* Reads `list` (NULL: the SHA256SUMS of the model directory, if there is one), computes
+ * the digests of the files it names and appends findings for what differs or is missing.
+ * False: NOMEM, INTERRUPTED, IO when `list` cannot be read. */
+bool gk_sums_check(gk_catalog *c, const char *list, int threads, const volatile sig_atomic_t *stop,
+                   gk_sums *out, gk_err *err);
 void gk_sums_free(gk_sums *s);
 
 /* Takes one line "HEX  NAME" (or "HEX *NAME") apart; name points into line. False: no

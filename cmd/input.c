@@ -1,0 +1,77 @@
+/* cmd/input.c - texts and token ids as people give them. */
+#include "cmd/input.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/io.h"
+
+#define MAX_TEXT_BYTES (UINT64_C(1) << 32)
+
+static bool read_stdin(gk_text *t, gk_err *err)
+{
+    char buf[65536];
+    size_t n;
+
+    while ((n = fread(buf, 1, sizeof buf, stdin)) > 0) {
+        gk_text_add(t, buf, n);
+        if (t->len > MAX_TEXT_BYTES) {
+            gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "more than %llu bytes of text",
+                    (unsigned long long)MAX_TEXT_BYTES);
+            return gk_fail_at(err, "standard input", NULL);
+        }
+    }
+    if (ferror(stdin))
+        return gk_fail_errno(err, "standard input", GK_NO_OFF, "read");
+    return gk_text_ok(t, err);
+}
+
+bool gk_read_text(const char *path, gk_text *out, gk_err *err)
+{
+    uint64_t len = 0;
+
+    if (strcmp(path, "-") == 0)
+        return read_stdin(out, err);
+    char *text = gk_file_slurp(path, MAX_TEXT_BYTES, &len, err);
+    if (text == NULL)
+        return false;
+    gk_text_add(out, text, len);
+    gk_free(text);
+    return gk_text_ok(out, err);
+}
+
+bool gk_read_texts(const gk_cli *cli, gk_text *out, gk_err *err)
+{
+    const int n = gk_cli_count(cli, GK_OPT_TEXT);
+
+    if (n == 0)
+        return read_stdin(out, err);
+    for (int i = 0; i < n; i++)
+        if (!gk_read_text(gk_cli_nth(cli, GK_OPT_TEXT, i), out, err))
+            return false;
+    return true;
+}
+
+bool gk_parse_ids(const gk_text *in, const char *name, gk_ids *ids, gk_err *err)
+{
+    char *at = in->data, *end;
+
+    while (at != NULL && *(at += strspn(at, " \t\r\n,")) != '\0') {
+        void *grown = ids->id;
+        errno = 0;
+        const unsigned long long id = strtoull(at, &end, 10);
+        if (!isdigit((unsigned char)*at) || errno != 0 || id > UINT32_MAX) {
+            gk_fail(err, GK_ERR_FORMAT, (uint64_t)(at - in->data), "expected a token id");
+            return gk_fail_at(err, name, NULL);
+        }
+        if (!gk_grow(&grown, &ids->cap, ids->n + 1, sizeof *ids->id, err))
+            return false;
+        ids->id = grown;
+        ids->id[ids->n++] = (uint32_t)id;
+        at = end;
+    }
+    return true;
+}

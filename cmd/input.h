@@ -1,0 +1,18 @@
+/* cmd/input.h - texts and token ids as people give them. */
+#ifndef GK_CMD_INPUT_H
+#define GK_CMD_INPUT_H
+
+#include "cmd/cli.h"
+#include "verify/tokenizer.h"
+
+/* Adds the file at path, or standard input when it is "-", to out. False and *err. */
+bool gk_read_text(const char *path, gk_text *out, gk_err *err);
+
+/* Adds all values of --text, one after the other; without any, standard input. */
+bool gk_read_texts(const gk_cli *cli, gk_text *out, gk_err *err);
+
+/* Reads ids separated by white space or commas. name is for messages. False: FORMAT with
+ * the byte offset, NOMEM. */
+bool gk_parse_ids(const gk_text *in, const char *name, gk_ids *ids, gk_err *err);
+
+#endif
