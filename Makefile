@@ -54,7 +54,7 @@ $(B)/%.o: %.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) $(if $(filter formats/%,$<),-Wconversion) -MMD -MP -c -o $@ $<
 
 deps:
-	$(Q)tests/deps.sh
+	$(Q)CC='$(CC)' tests/deps.sh
 
 # with goals that start from nothing, packages come before anything is compiled
 demo test bench: deps

@@ -14,6 +14,7 @@
 #include "cmd/table.h"
 #include "formats/output.h"
 #include "quant/model.h"
+#include "verify/blas.h"
 #include "verify/score.h"
 #include "verify/tokenizer.h"
 
@@ -144,10 +145,36 @@ static void on_progress(void *context, uint64_t bytes, const char *what)
     gk_progress_add(bytes);
 }
 
-/* Tokens, bytes, memory and time, before the first layer. The time is that of the
- * arithmetic at a rate no machine of today exceeds by much; reading may take longer. */
+/* Times matrix products of the pass's own shape for a moment. Returns flop a second of one
+ * thread, 0 when there is no memory for it. */
+static double product_speed(void)
+{
+    enum { M = 256, N = 256, K = 1024 };
+    float *a = gk_alloc(M * K, sizeof *a, NULL), *b = gk_alloc(N * K, sizeof *b, NULL);
+    float *c = gk_alloc(M * N, sizeof *c, NULL);
+    double speed = 0;
+
+    if (a != NULL && b != NULL && c != NULL && gk_blas_open(NULL)) {
+        for (int i = 0; i < M * K; i++)
+            a[i] = b[i] = 1.0f / (float)(i + 1);
+        gk_blas_product(M, N, K, a, K, b, K, c, N); /* the first call sets up */
+        const double start = now();
+        int rounds = 0;
+        for (; now() - start < 0.03; rounds++)
+            gk_blas_product(M, N, K, a, K, b, K, c, N);
+        speed = 2.0 * M * N * K * rounds / (now() - start);
+    }
+    gk_free(a);
+    gk_free(b);
+    gk_free(c);
+    return speed;
+}
+
+/* Tokens, bytes, memory and time, before the first layer. The time is that of the matrix
+ * products at the rate measured now; reading the weights may take longer. */
 static void announce(const job *j)
 {
+    const double speed = product_speed();
     const gk_forward_options *o = &j->score.forward;
     const gk_grok2 *g = &j->arch.sizes;
     const double tokens = (double)(o->ctx * o->n_windows);
@@ -158,11 +185,14 @@ static void announce(const job *j)
     const double flops = 2 * active * tokens * (j->base != NULL ? 2 : 1);
     gk_human bytes, memory, time;
 
+    if (speed <= 0)
+        return; /* the pass will say what is missing */
     gk_cli_talk(j->cli, "%" PRIu64 " windows of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
-                "to read, about %s of memory; at 100 GFLOP/s a thread about %s",
+                "to read, about %s of memory; about %s of arithmetic (%.0f GFLOP/s a thread, "
+                "measured now)",
                 o->n_windows, o->ctx, o->n_windows * o->ctx, gk_human_bytes(bytes, j->bytes),
                 gk_human_bytes(memory, gk_forward_memory(&j->arch, o) * (j->base != NULL ? 2 : 1)),
-                gk_human_time(time, flops / (1e11 * o->threads)));
+                gk_human_time(time, flops / (speed * o->threads)), speed / 1e9);
 }
 
 /* ---- the report --------------------------------------------------------------------- */

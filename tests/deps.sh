@@ -3,6 +3,9 @@
 set -eu
 
 packages="gcc libc6-dev libjansson-dev libssl-dev libpcre2-dev libopenblas0-pthread libcmocka-dev"
+case ${CC:-cc} in
+*clang*) packages="$packages clang libomp-dev" ;;
+esac
 
 missing=""
 for package in $packages; do
