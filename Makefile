@@ -29,11 +29,9 @@ TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 TOOLS    := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 
 .PHONY: all demo test bench lint fmt deps install uninstall clean interop interop-full valgrind
-.SECONDARY:
-all: build/grokkit
-
-build/grokkit: $(B)/grokkit
-	$(Q)ln -sfn $(config)/grokkit $@
+.SECONDARY: $(call obj,$(TEST_SRC) $(TOOL_SRC))
+all: $(B)/grokkit
+	$(Q)ln -sfn $(B:build/%=%)/grokkit build/grokkit
 
 $(B)/grokkit: $(call obj,$(CMD_SRC)) $(B)/libgrokkit.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -79,7 +77,7 @@ interop interop-full: deps
 	$(Q)tests/interop/run.sh $(B) $@
 
 valgrind: deps
-	$(Q)$(MAKE) --no-print-directory config=debug all tests-built
+	$(Q)$(MAKE) --no-print-directory config=debug build/debug/grokkit tests-built
 	$(Q)tests/valgrind.sh build/debug
 
 lint:
