@@ -96,6 +96,11 @@ static bool read_count(const gk_json *config, const char *key, uint64_t max, uin
 
 bool gk_grok2_sizes(const gk_json *config, gk_grok2 *g, gk_err *err)
 {
+    /* vLLM takes either name */
+    const char *experts = gk_json_get(config, "num_local_experts") == NULL
+                                  && gk_json_get(config, "num_experts") != NULL
+                              ? "num_experts"
+                              : "num_local_experts";
     bool residual = false;
 
     *g = (gk_grok2){0};
@@ -105,7 +110,7 @@ bool gk_grok2_sizes(const gk_json *config, gk_grok2 *g, gk_err *err)
               && read_count(config, "num_attention_heads", MAX_COUNT, &g->heads, err)
               && read_count(config, "num_key_value_heads", MAX_COUNT, &g->kv_heads, err)
               && read_count(config, "moe_intermediate_size", UINT32_MAX, &g->moe, err)
-              && read_count(config, "num_local_experts", MAX_COUNT, &g->experts, err)
+              && read_count(config, experts, MAX_COUNT, &g->experts, err)
               && read_count(config, "vocab_size", UINT32_MAX, &g->vocab, err)
               && (!residual
                   || read_count(config, "intermediate_size", UINT32_MAX, &g->dense, err));
