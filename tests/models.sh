@@ -23,3 +23,6 @@ for ranks in 1 2 4 16; do
 done
 # shellcheck disable=SC2086
 model experts16 $small experts=16 top_k=4 layers=1
+# shellcheck disable=SC2086
+model cli hidden=64 heads=2 kv_heads=1 head_dim=32 dense=96 moe=64 vocab=300 experts=2 top_k=1 \
+    layers=1 ranks=2

@@ -18,5 +18,11 @@ for test in "$build"/tests/test_*; do
         grep -vE '^\[ +(RUN|OK) +\]' "$test.log" | tail -n 40
     fi
 done
+tests/cli.sh "$build" >"$build/tests/cli.log" || n_bad=$(grep -c '^cli/.* FAILED$' "$build/tests/cli.log")
+cat "$build/tests/cli.log"
+failed=$((failed + ${n_bad:-0}))
+n=$(sed -n 's/^cli  *\([0-9]*\) passed$/\1/p' "$build/tests/cli.log")
+passed=$((passed + ${n:-0}))
+[ -n "$n" ] || failed=$((failed + 1))
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,15 @@
+. tests/cli/helpers
+printf 'too short' >"$T/text"
+run eval "$TINY" --text "$T/text"
+run eval "$TINY" --text "$T/none"
+run eval "$TINY" --text "$T"
+: >"$T/text"
+run eval "$TINY" --text "$T/text" --json
+printf '\377' >"$T/text"
+run eval "$TINY" --text "$T/text"
+cp -r "$TINY" "$T/m"
+rm "$T/m/tokenizer.tok.json"
+run eval "$T/m" --text "$TEXT"
+rm "$T/m/config.json"
+run eval "$T/m" --text "$TEXT"
+run eval "$TINY/pytorch_model-00003-TP-common.safetensors" --text "$TEXT"

@@ -1,0 +1,3 @@
+. tests/cli/helpers
+run inspect "$SMALL" --config
+"$GROKKIT" inspect "$SMALL" --config | cmp - "$SMALL/config.json" && echo "as it is stored"

@@ -1,0 +1,3 @@
+. tests/cli/helpers
+run inspect "$SMALL"
+run inspect "$TINY/"

@@ -1,0 +1,7 @@
+# What differs from run to run or from machine to machine, and nothing else.
+s/^done in [0-9.]* s, .*\/s of input$/done in S s, RATE of input/
+s/free where OUT will lie: [0-9.]* [kMGTP]*B$/free where OUT will lie: SPACE/
+s/^encoding: about [0-9:]* at [0-9.]* [kMG]*B\/s /encoding: about TIME at RATE /
+s/^speed  *[0-9.]* tokens\/s, [0-9.]* s$/speed        RATE, S s/
+s/"\(seconds\|tokens_per_second\)": *[~0-9.e+-]*/"\1": S/
+s/"peak_rss_bytes": [0-9]*/"peak_rss_bytes": N/
