@@ -296,6 +296,8 @@ static bool add_operand(parser *p, const char *word)
     void *rows = cli->arg;
     if (!cli->command)
         return find_command(p, word);
+    if (word[0] == '\0')
+        return gk_fail(&p->err, GK_ERR_ARG, GK_NO_OFF, "an argument is empty");
     if (!gk_grow(&rows, &p->cap_args, (uint64_t)cli->n_args + 1, sizeof *cli->arg, &p->err))
         return false;
     cli->arg = rows;

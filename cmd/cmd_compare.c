@@ -153,12 +153,16 @@ int cmd_compare(const gk_cli *cli)
         err = late;
         ok = false;
     }
+    if (ok && c.n == 0 && regex != NULL)
+        ok = gk_fail(&err, GK_ERR_ARG, GK_NO_OFF, "no tensor's name matches '%s'", regex);
     if (ok && cli->json)
         add_json(&j, &c, &out);
     else if (ok)
         add_text(&j, &c, &out);
-    /* figures are the answer, not a fault; names that only one side has are one */
-    status = ok ? gk_cli_emit(cli, &out, c.only_a + c.only_b == 0 ? GK_EXIT_FINE : GK_EXIT_FINDINGS)
+    /* figures are the answer, not a fault; names that only one side has, and shapes that
+     * differ, are one */
+    status = ok ? gk_cli_emit(cli, &out, c.only_a + c.only_b + c.apart == 0 ? GK_EXIT_FINE
+                                                                            : GK_EXIT_FINDINGS)
                 : gk_cli_fail(cli, &err);
     if (ok && gk_cli_has(cli, GK_OPT_HTML) && !write_page(&j, &c, &err))
         status = gk_cli_fail(cli, &err);

@@ -79,7 +79,7 @@ static bool read_ids(job *j, const char *path)
 {
     gk_text text = {0};
     const bool ok = gk_read_text(path, &text, j->err)
-                    && gk_parse_ids(&text, gk_path_base(path), &j->ids, j->err);
+                    && gk_parse_ids(&text, path, &j->ids, j->err);
 
     gk_text_free(&text);
     return ok;
@@ -187,10 +187,11 @@ static void announce(const job *j)
 
     if (speed <= 0)
         return; /* the pass will say what is missing */
-    gk_cli_talk(j->cli, "%" PRIu64 " windows of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
+    gk_cli_talk(j->cli, "%" PRIu64 " window%s of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
                 "to read, about %s of memory; about %s of arithmetic (%.0f GFLOP/s a thread, "
                 "measured now)",
-                o->n_windows, o->ctx, o->n_windows * o->ctx, gk_human_bytes(bytes, j->bytes),
+                o->n_windows, o->n_windows == 1 ? "" : "s", o->ctx, o->n_windows * o->ctx,
+                gk_human_bytes(bytes, j->bytes),
                 gk_human_bytes(memory, gk_forward_memory(&j->arch, o) * (j->base != NULL ? 2 : 1)),
                 gk_human_time(time, flops / (speed * o->threads)), speed / 1e9);
 }
@@ -348,9 +349,9 @@ static void add_text(const job *j, const gk_score *s, double seconds, gk_text *t
 {
     const gk_forward_options *o = &j->score.forward;
 
-    gk_text_printf(t, "protocol     %s, ctx %" PRIu64 ", %" PRIu64 " windows, %" PRIu64
+    gk_text_printf(t, "protocol     %s, ctx %" PRIu64 ", %" PRIu64 " window%s, %" PRIu64
                    " tokens scored, preset %s\n",
-                   j->protocol, o->ctx, o->n_windows, s->n_scored, j->preset);
+                   j->protocol, o->ctx, o->n_windows, o->n_windows == 1 ? "" : "s", s->n_scored, j->preset);
     gk_text_printf(t, "perplexity   %.4f +- %.4f\n", s->ppl, s->ppl_err);
     if (j->base != NULL) {
         gk_text_printf(t, "base         %.4f\n", s->base_ppl);

@@ -1,22 +1,21 @@
 /* cmd/cmd_hash.c - digests of files and merged tensors; verifying them. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/cli.h"
+#include "cmd/input.h"
 #include "cmd/progress.h"
 #include "formats/pattern.h"
 #include "quant/model.h"
 #include "verify/checks.h"
 #include "verify/checksums.h"
 
-#define MAX_LIST_BYTES (UINT64_C(256) << 20)
 #define MIN_BUF_BYTES  65536u
 
 /* Something with a digest: a file, or a tensor of the model. */
 typedef struct item {
     const char      *name;
+    const char      *listed; /* how the list calls it   */
     const gk_tensor *tensor; /* NULL: a file            */
     char             expected[GK_SHA256_HEX];
     char             sha256[GK_SHA256_HEX];
@@ -119,6 +118,8 @@ static bool list_all(job *j, gk_err *err)
             ok = add_item(j, j->c->tensor[i].name, &j->c->tensor[i], err) != NULL;
     }
     gk_pattern_free(p);
+    if (ok && regex != NULL && j->n == 0)
+        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "no tensor's name matches '%s'", regex);
     return ok;
 }
 
@@ -164,8 +165,11 @@ static void print_digests(const job *j, gk_text *out)
     }
     for (uint64_t i = 0; i < j->n; i++) {
         gk_text_printf(out, "%s  ", j->row[i].sha256);
-        if (j->row[i].tensor != NULL)
-            gk_text_printf(out, "%s:", file_of(j, j->row[i].tensor));
+        if (j->row[i].tensor != NULL) {
+            const char *file = file_of(j, j->row[i].tensor);
+            gk_text_escaped(out, file, strlen(file));
+            gk_text_char(out, ':');
+        }
         gk_text_escaped(out, j->row[i].name, strlen(j->row[i].name));
         gk_text_char(out, '\n');
     }
@@ -173,37 +177,24 @@ static void print_digests(const job *j, gk_text *out)
 
 /* ---- verifying ---------------------------------------------------------------------- */
 
-static char *read_list(const char *path, uint64_t *len, gk_err *err)
-{
-    gk_text t = {0};
-    char buf[4096];
-    size_t n;
-
-    if (strcmp(path, "-") != 0)
-        return gk_file_slurp(path, MAX_LIST_BYTES, len, err);
-    while ((n = fread(buf, 1, sizeof buf, stdin)) > 0)
-        gk_text_add(&t, buf, n);
-    gk_text_char(&t, '\0');
-    if (!gk_text_ok(&t, err))
-        gk_text_free(&t);
-    *len = t.len == 0 ? 0 : t.len - 1;
-    return t.data;
-}
-
 /* A line of the list: the tensor after the last ':' that names one, else a file. */
 static bool add_line(job *j, const char *hex, const char *name, gk_err *err)
 {
     const gk_tensor *t = NULL;
 
+    if (strncmp(name, "./", 2) == 0) /* as find and sha256sum write it */
+        name += 2;
     for (const char *colon = strchr(name, ':'); t == NULL && colon != NULL;
          colon = strchr(colon + 1, ':'))
         t = gk_catalog_find(j->c, colon + 1);
     if (t == NULL && (strchr(name, '/') != NULL || strcmp(name, "..") == 0))
         return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "'%s' is a path, not a file of the model",
                        name);
-    item *it = add_item(j, name, t, err);
-    if (it != NULL)
+    item *it = add_item(j, t != NULL ? t->name : name, t, err);
+    if (it != NULL) {
+        it->listed = name;
         memcpy(it->expected, hex, sizeof it->expected);
+    }
     return it != NULL;
 }
 
@@ -226,7 +217,10 @@ static bool list_expected(job *j, char *text, const char *path, gk_err *err)
         if (!add_line(j, hex, name, err))
             return gk_fail_at(err, path, NULL);
     }
-    return true;
+    if (j->n > 0)
+        return true;
+    gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "holds no line 'HEX  NAME': nothing was checked");
+    return gk_fail_at(err, path, NULL);
 }
 
 static int print_verdicts(const job *j, gk_text *out)
@@ -239,7 +233,7 @@ static int print_verdicts(const job *j, gk_text *out)
         failed += !ok;
         if (j->cli->json || (ok && j->cli->verbose < 0))
             continue;
-        gk_text_escaped(out, it->name, strlen(it->name));
+        gk_text_escaped(out, it->listed, strlen(it->listed));
         gk_text_printf(out, ": %s\n", ok ? "OK" : it->err.code != GK_OK ? "FAILED open or read"
                                                                          : "FAILED");
     }
@@ -276,14 +270,14 @@ int cmd_hash(const gk_cli *cli)
     gk_err err = {0};
     job j = {.cli = cli};
     gk_text out = {0};
-    char *text = NULL;
-    uint64_t len;
+    gk_text list = {0};
     int status = GK_EXIT_FINE;
 
     j.c = gk_model_open(cli->arg[0], &err);
     bool ok = j.c != NULL && (check != NULL || gk_findings_refuse(&j.c->findings, &err));
     if (ok && check != NULL)
-        ok = (text = read_list(check, &len, &err)) != NULL && list_expected(&j, text, check, &err);
+        ok = gk_read_text(check, &list, &err)
+             && list_expected(&j, list.data, strcmp(check, "-") == 0 ? "standard input" : check, &err);
     else if (ok)
         ok = list_all(&j, &err);
     ok = ok && hash_all(&j, &err) && (check != NULL || first_error(&j, &err));
@@ -293,7 +287,7 @@ int cmd_hash(const gk_cli *cli)
         print_digests(&j, &out);
     status = ok ? gk_cli_emit(cli, &out, status) : gk_cli_fail(cli, &err);
     gk_text_free(&out);
-    gk_free(text);
+    gk_text_free(&list);
     gk_free(j.row);
     gk_catalog_close(j.c);
     return status;

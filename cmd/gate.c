@@ -17,10 +17,10 @@ typedef struct condition {
 /* Takes one condition; returns what follows it, NULL and ARG. */
 static const char *take(const char *at, condition *c, gk_err *err)
 {
-    const size_t path = strcspn(at, "<>,"), left = strcspn(at, ",");
     char *end;
 
     at += strspn(at, " ");
+    const size_t path = strcspn(at, "<>,"), left = strcspn(at, ",");
     if (path == 0 || path >= sizeof c->path || at[path] == ',' || at[path] == '\0')
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "gate '%.*s': expected path, < <= > or >=, "
                        "number", (int)left, at), NULL;
@@ -31,10 +31,11 @@ static const char *take(const char *at, condition *c, gk_err *err)
     if (*at == '=')
         c->op[1] = *at++;
     c->bound = strtod(at, &end);
-    if (end == at || (*end != ',' && *end != '\0') || isnan(c->bound))
+    const char *rest = end + strspn(end, " ");
+    if (end == at || (*rest != ',' && *rest != '\0') || isnan(c->bound))
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "gate: expected a number after '%s%s'", c->path,
                        c->op), NULL;
-    return *end == ',' ? end + 1 : end;
+    return *rest == ',' ? rest + 1 : rest;
 }
 
 bool gk_gate_parse(const char *gate, gk_err *err)

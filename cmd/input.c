@@ -24,6 +24,8 @@ static bool read_stdin(gk_text *t, gk_err *err)
             return gk_fail_at(err, "standard input", NULL);
         }
     }
+    if (!gk_cli_go_on(err))
+        return false;
     if (ferror(stdin))
         return gk_fail_errno(err, "standard input", GK_NO_OFF, "read");
     return gk_text_ok(t, err);

@@ -11,7 +11,7 @@ bool gk_read_text(const char *path, gk_text *out, gk_err *err);
 /* Adds all values of --text, one after the other; without any, standard input. */
 bool gk_read_texts(const gk_cli *cli, gk_text *out, gk_err *err);
 
-/* Reads ids separated by white space or commas. name is for messages. False: FORMAT with
+/* Reads ids separated by white space or commas. name is for messages, or NULL. False: FORMAT with
  * the byte offset, NOMEM. */
 bool gk_parse_ids(const gk_text *in, const char *name, gk_ids *ids, gk_err *err);
 

@@ -1,7 +1,10 @@
 /* cmd/main.c - the table of commands, and the program around them. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "cmd/cli.h"
 #include "cmd/progress.h"
@@ -60,11 +63,22 @@ static void allow_many_files(void)
     }
 }
 
+/* A closed standard stream would be the first file that is opened. Its place is taken by
+ * one that fails: reading a write-only descriptor, writing a read-only one. */
+static void fill_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF
+            && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
+            return;
+}
+
 int main(int argc, char **argv)
 {
     gk_cli cli;
     int status;
 
+    fill_standard_streams();
     gk_cli_catch_signals();
     allow_many_files();
     if (gk_cli_parse(commands, argc, argv, &cli, &status))
@@ -72,8 +86,9 @@ int main(int argc, char **argv)
     gk_progress_end();
     /* what did not reach the disk or the pipe is an error, whatever was computed */
     if ((fflush(stdout) != 0 || ferror(stdout)) && (status == GK_EXIT_FINE || status == GK_EXIT_IO)) {
-        fprintf(stderr, "grokkit: cannot write to standard output\n");
-        status = GK_EXIT_IO;
+        gk_err err = {.off = GK_NO_OFF};
+        gk_fail(&err, GK_ERR_IO, GK_NO_OFF, "cannot write to standard output");
+        status = gk_cli_fail(&cli, &err);
     }
     gk_cli_free(&cli);
     return status;

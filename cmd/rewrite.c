@@ -20,6 +20,7 @@ typedef struct job {
     gk_plan        *plan;
     gk_run_result   result;
     bool            done; /* it really ran */
+    double          start;
     const char     *out;
 } job;
 
@@ -240,8 +241,7 @@ static void add_json(const job *j, gk_text *t)
     }
     gk_json_close(t, ']');
     gk_json_close(t, '}');
-    if (j->done)
-        gk_json_real(t, "seconds", j->result.seconds);
+    gk_json_real(t, "seconds", j->done ? j->result.seconds : now() - j->start);
     gk_json_uint(t, "peak_rss_bytes", (uint64_t)use.ru_maxrss * 1024);
     gk_json_close(t, '}');
 }
@@ -290,7 +290,7 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     const bool dry = gk_cli_has(cli, GK_OPT_DRY_RUN);
     const char *dtype = gk_cli_string(cli, GK_OPT_DTYPE);
     gk_scheme plain;
-    job j = {.cli = cli, .out = cli->arg[1]};
+    job j = {.cli = cli, .out = cli->arg[1], .start = now()};
     gk_text text = {0};
     gk_err err = {0};
     int status;

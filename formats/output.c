@@ -58,11 +58,15 @@ bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *e
     char *x = a == NULL ? NULL : gk_path_real(a, out, err);
     char *y = x == NULL ? NULL : gk_path_real(a, input, err);
     const gk_path_kind kind = gk_path_kind_of(out);
+    struct stat st;
     bool ok = y != NULL;
 
     if (ok && (is_inside(x, y) || is_inside(y, x)))
         ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                      "the output is, contains or lies inside the input %s", input);
+    else if (ok && kind == GK_PATH_NONE && lstat(out, &st) == 0)
+        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                     "is a link that leads nowhere: not replaced, even with --force");
     else if (ok && kind != GK_PATH_NONE && !force)
         ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "exists already; --force replaces it");
     else if (ok && kind != GK_PATH_NONE && (kind != GK_PATH_DIR || !holds_a_model(out, err)))
@@ -285,27 +289,55 @@ void gk_output_abandon(gk_output *o)
     free_output(o);
 }
 
+/* What is no regular file (a pipe, a terminal, /dev/null) is written to as it stands. */
+static bool write_into(const char *path, const char *buf, uint64_t n, gk_err *err)
+{
+    const int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0)
+        return gk_fail_errno(err, path, GK_NO_OFF, "open");
+    for (uint64_t done = 0; done < n;) {
+        const ssize_t put = write(fd, buf + done, (size_t)gk_min(n - done, COPY_BYTES));
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0) {
+            gk_fail_errno(err, path, done, "write");
+            close(fd);
+            return false;
+        }
+        done += (uint64_t)put;
+    }
+    return close(fd) == 0 || gk_fail_errno(err, path, GK_NO_OFF, "close");
+}
+
+static bool replace(const char *path, const char *temp, const void *buf, uint64_t n, gk_err *err)
+{
+    const int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+
+    if (fd < 0)
+        return gk_fail_errno(err, path, GK_NO_OFF, "create");
+    bool ok = gk_pwrite(fd, path, 0, buf, n, err);
+    if (ok && fsync(fd) != 0)
+        ok = gk_fail_errno(err, path, GK_NO_OFF, "sync");
+    close(fd);
+    if (ok && rename(temp, path) != 0)
+        ok = gk_fail_errno(err, path, GK_NO_OFF, "rename");
+    if (!ok)
+        unlink(temp);
+    return ok;
+}
+
 bool gk_file_put(const char *path, const void *buf, uint64_t n, gk_err *err)
 {
-    gk_arena *a = gk_arena_new(err);
-    char *temp = a == NULL ? NULL : gk_arena_printf(a, err, "%s.partial", path);
-    bool ok = false;
+    const gk_path_kind kind = gk_path_kind_of(path);
 
-    if (temp != NULL) {
-        const int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        if (fd < 0) {
-            gk_fail_errno(err, path, GK_NO_OFF, "create");
-        } else {
-            ok = gk_pwrite(fd, path, 0, buf, n, err);
-            if (ok && fsync(fd) != 0)
-                ok = gk_fail_errno(err, path, GK_NO_OFF, "sync");
-            close(fd);
-            if (ok && rename(temp, path) != 0)
-                ok = gk_fail_errno(err, path, GK_NO_OFF, "rename");
-            if (!ok)
-                unlink(temp);
-        }
-    }
+    if (kind == GK_PATH_OTHER)
+        return write_into(path, buf, n, err);
+    gk_arena *a = gk_arena_new(err);
+    /* a link goes on leading where it led: the file behind it is replaced */
+    const char *target = a == NULL || kind != GK_PATH_FILE ? path : gk_path_real(a, path, err);
+    char *temp = a == NULL || target == NULL ? NULL : gk_arena_printf(a, err, "%s.partial", target);
+    const bool ok = temp != NULL && replace(target, temp, buf, n, err);
     gk_arena_free(a);
     return ok;
 }

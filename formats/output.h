@@ -47,7 +47,8 @@ bool gk_output_commit(gk_output *o, bool force, gk_err *err);
 /* Removes what was written; frees o. NULL is fine. */
 void gk_output_abandon(gk_output *o);
 
-/* Writes a file beside its final name and renames it there: whole or not at all. */
+/* Writes a file beside its final name and renames it there: whole or not at all. A pipe
+ * or device at path is written to instead. */
 bool gk_file_put(const char *path, const void *buf, uint64_t n, gk_err *err);
 
 #endif

@@ -353,6 +353,7 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
     bool ok = p->item != NULL && p->entry != NULL && choose_schemes(p, recipe, err);
     for (uint64_t i = 0; ok && i < p->n_items; i++)
         ok = add_entries(p, &p->item[i], err);
+    ok = ok && gk_recipe_idle(recipe, &p->notes, err);
     gk_recipe_print(recipe, &text);
     ok = ok && gk_text_ok(&text, err)
          && (p->recipe = gk_arena_str(p->arena, text.data, err)) != NULL

@@ -9,6 +9,7 @@
 #define MAX_NAME 512 /* of a tensor's name a regex sees no more */
 
 typedef struct rule {
+    uint64_t    hits; /* tensors it decided */
     gk_pattern *pattern;
     const char *regex;
     gk_scheme   scheme;
@@ -36,10 +37,33 @@ static const struct mix {
 
 #define PROTECTED "(norm|embed_tokens|lm_head|block_sparse_moe\\.gate)$"
 
+static bool same_word(const char *a, const char *b)
+{
+    for (; *a != '\0' && tolower((unsigned char)*a) == *b; a++)
+        b++;
+    return *a == '\0' && *b == '\0';
+}
+
+static const struct mix *mix_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof mixes / sizeof mixes[0]; i++)
+        if (same_word(name, mixes[i].name))
+            return &mixes[i];
+    return NULL;
+}
+
 static bool set_rule(gk_recipe *r, rule *row, const char *regex, const char *scheme, gk_why why,
                      gk_err *err)
 {
+    const struct mix *mix = mix_named(scheme);
+
     *row = (rule){.why = why, .regex = gk_arena_str(r->arena, regex, err)};
+    if (mix != NULL && mix->regex != NULL)
+        return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                       "'%s' is a mix of schemes, for --scheme alone: a rule takes one, as %s",
+                       scheme, mix->otherwise);
+    if (mix != NULL)
+        scheme = mix->otherwise;
     return row->regex != NULL && gk_scheme_parse(scheme, &row->scheme, err)
            && (row->pattern = gk_pattern_new(regex, err)) != NULL;
 }
@@ -72,20 +96,10 @@ void gk_recipe_free(gk_recipe *r)
     gk_free(r);
 }
 
-static bool same_word(const char *a, const char *b)
-{
-    for (; *a != '\0' && tolower((unsigned char)*a) == *b; a++)
-        b++;
-    return *a == '\0' && *b == '\0';
-}
-
 bool gk_recipe_default(gk_recipe *r, const char *scheme, gk_err *err)
 {
-    const struct mix *mix = NULL;
+    const struct mix *mix = mix_named(scheme);
 
-    for (size_t i = 0; i < sizeof mixes / sizeof mixes[0]; i++)
-        if (same_word(scheme, mixes[i].name))
-            mix = &mixes[i];
     if (!gk_scheme_parse(mix != NULL ? mix->otherwise : scheme, &r->otherwise, err))
         return false;
     gk_pattern_free(r->fixed[1].pattern);
@@ -205,6 +219,8 @@ bool gk_recipe_choose(const gk_recipe *r, const gk_tensor *t, gk_scheme *out, gk
             return gk_fail_at(err, NULL, t->name);
         if (yes)
             hit = row;
+        if (yes && i < r->n)
+            r->row[i].hits++;
     }
     *out = hit != NULL ? hit->scheme : r->otherwise;
     *why = hit != NULL ? hit->why : GK_WHY_DEFAULT;
@@ -219,6 +235,17 @@ bool gk_recipe_choose(const gk_recipe *r, const gk_tensor *t, gk_scheme *out, gk
     }
     *why = GK_WHY_NOT_MATRIX;
     return gk_scheme_parse("keep", out, err);
+}
+
+bool gk_recipe_idle(const gk_recipe *r, gk_findings *out, gk_err *err)
+{
+    for (uint64_t i = 0; i < r->n; i++)
+        if (r->row[i].hits == 0
+            && !gk_findings_addf(out, "rule", GK_WARN, NULL, NULL, err,
+                                 "no tensor is left for the rule '%s': none matches, or earlier "
+                                 "rules took all", r->row[i].regex))
+            return false;
+    return true;
 }
 
 void gk_recipe_print(const gk_recipe *r, gk_text *out)

@@ -41,10 +41,14 @@ typedef enum gk_why {
     GK_WHY_WIDTH,      /* no group divides the width (set by a plan) */
 } gk_why;
 
-/* Decides for one tensor. False: LIMIT (a regex that runs away), ARG (a rule asks
+/* Decides for one tensor; one thread a recipe. False: LIMIT (a regex that runs away), ARG (a rule asks
  * for codes where there is no matrix). */
 bool gk_recipe_choose(const gk_recipe *r, const gk_tensor *t, gk_scheme *out, gk_why *why,
                       gk_err *err);
+
+/* Appends a warning for every rule of the user's that decided no tensor so far. False:
+ * NOMEM. */
+bool gk_recipe_idle(const gk_recipe *r, gk_findings *out, gk_err *err);
 
 /* Adds the recipe as text that gk_recipe_text() takes back. */
 void gk_recipe_print(const gk_recipe *r, gk_text *out);

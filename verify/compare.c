@@ -85,6 +85,30 @@ static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
     return ok;
 }
 
+/* Integers and other types that are no numbers here: the same bytes, or not. */
+static bool compare_bytes(const side *x, const side *y, gk_tensor_error *row, gk_err *err)
+{
+    const gk_tensor *t = row->a;
+    const uint64_t row_bytes = gk_row_bytes((gk_dtype)t->dtype, t->n_cols);
+    unsigned char *buf = gk_alloc(2 * row_bytes, 1, err);
+    bool ok = buf != NULL;
+
+    row->equal = true;
+    for (uint64_t r = 0; ok && row->equal && r < t->n_rows; r++) {
+        ok = gk_read_part(x->c, t, 0, r, 1, 0, t->n_cols, buf, err)
+             && gk_read_part(y->c, row->b, 0, r, 1, 0, t->n_cols, buf + row_bytes, err);
+        row->equal = ok && memcmp(buf, buf + row_bytes, (size_t)row_bytes) == 0;
+    }
+    gk_free(buf);
+    return ok;
+}
+
+static bool same_shape(const gk_tensor *a, const gk_tensor *b)
+{
+    return a != NULL && b != NULL && a->ndim == b->ndim
+           && memcmp(a->dim, b->dim, a->ndim * sizeof *a->dim) == 0;
+}
+
 /* The union of both name lists, which are sorted naturally. */
 static bool pair_up(const gk_catalog *a, const gk_catalog *b, const gk_compare_options *o,
                     gk_comparison *out, gk_err *err)
@@ -106,9 +130,7 @@ static bool pair_up(const gk_catalog *a, const gk_catalog *b, const gk_compare_o
         const gk_tensor *t = row.a != NULL ? row.a : row.b;
         if (o->wanted != NULL && !o->wanted(o->context, t->name))
             continue;
-        row.comparable = row.a != NULL && row.b != NULL && row.a->ndim == row.b->ndim
-                         && memcmp(row.a->dim, row.b->dim, row.a->ndim * sizeof *row.a->dim) == 0
-                         && gk_can_decode(row.a) && gk_can_decode(row.b);
+        row.comparable = same_shape(row.a, row.b) && gk_can_decode(row.a) && gk_can_decode(row.b);
         out->row[out->n++] = row;
     }
     return true;
@@ -128,8 +150,12 @@ bool gk_compare(const gk_catalog *a, const gk_catalog *b, const gk_compare_optio
     for (uint64_t i = 0; i < out->n; i++) {
         gk_err own = {0};
         side x = {.c = a}, y = {.c = b};
-        if (ok && out->row[i].comparable
-            && !compare_one(&x, &y, &out->row[i], &s[i], o, &own)) {
+        gk_tensor_error *row = &out->row[i];
+        const bool plain = same_shape(row->a, row->b) && row->a->dtype == row->b->dtype
+                           && row->a->scheme == NULL && row->b->scheme == NULL;
+        if (ok && !(row->comparable ? compare_one(&x, &y, row, &s[i], o, &own)
+                    : plain         ? compare_bytes(&x, &y, row, &own)
+                                    : true)) {
 #pragma omp critical(gk_compare_failure)
             {
                 if (err->code == GK_OK)
@@ -146,6 +172,7 @@ bool gk_compare(const gk_catalog *a, const gk_catalog *b, const gk_compare_optio
         if (out->row[i].a != NULL && out->row[i].b != NULL) {
             out->equal += out->row[i].equal;
             out->different += !out->row[i].equal;
+            out->apart += !out->row[i].equal && !out->row[i].comparable;
         }
     }
     out->rel_error = square > 0 ? error / square : 0;

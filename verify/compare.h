@@ -20,6 +20,7 @@ typedef struct gk_comparison {
     uint64_t         n;
     double           rel_error; /* over all comparable tensors */
     uint64_t         equal, different, only_a, only_b;
+    uint64_t         apart; /* of `different`: another shape, or no numbers to compare */
 } gk_comparison;
 
 typedef struct gk_compare_options {

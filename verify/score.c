@@ -122,13 +122,20 @@ static double nll_of(const tally *t, int m)
 /* sum p_a (ln p_a - ln p_b); rounding must not make it negative */
 static double kld_of(const tally *t)
 {
-    return fmax(t->cross / t->sum[0] - log_sum(t, 0) + log_sum(t, 1), 0);
+    const double kld = t->cross / t->sum[0] - log_sum(t, 0) + log_sum(t, 1);
+    return kld < 0 ? 0 : kld;
+}
+
+/* sqrt() of what rounding may have made a little negative; a NaN stays one. */
+static double root(double x)
+{
+    return x < 0 ? 0 : sqrt(x);
 }
 
 static gk_mean over_windows(const double *v, uint64_t windows, uint64_t per_window)
 {
     double sum = 0, squares = 0;
-    gk_mean m = {0, 0};
+    gk_mean m = {0, NAN}; /* one window has no spread */
 
     for (uint64_t w = 0; w < windows; w++) {
         double mean = 0;
@@ -140,7 +147,7 @@ static gk_mean over_windows(const double *v, uint64_t windows, uint64_t per_wind
     }
     m.mean = sum / (double)windows;
     if (windows > 1)
-        m.err = sqrt(fmax(squares / (double)windows - m.mean * m.mean, 0) / (double)(windows - 1));
+        m.err = root(squares / (double)windows - m.mean * m.mean) / sqrt((double)(windows - 1));
     return m;
 }
 
@@ -173,8 +180,7 @@ static void set_perplexity(const scoring *s, const double *nll)
     const double mean = sum / (double)s->n, spread = squares / (double)s->n - mean * mean;
     s->out->nll = mean;
     s->out->ppl = exp(mean);
-    if (s->n > 1 && spread > 0)
-        s->out->ppl_err = sqrt(spread / (double)(s->n - 1)) * s->out->ppl;
+    s->out->ppl_err = s->n > 1 ? root(spread) / sqrt((double)(s->n - 1)) * s->out->ppl : NAN;
 }
 
 static void set_tops(const scoring *s)

@@ -5,3 +5,4 @@ s/^encoding: about [0-9:]* at [0-9.]* [kMG]*B\/s /encoding: about TIME at RATE /
 s/^speed  *[0-9.]* tokens\/s, [0-9.]* s$/speed        RATE, S s/
 s/"\(seconds\|tokens_per_second\)": *[~0-9.e+-]*/"\1": S/
 s/"peak_rss_bytes": [0-9]*/"peak_rss_bytes": N/
+s/about [0-9:]* of arithmetic ([0-9]* GFLOP/about TIME of arithmetic (N GFLOP/
