@@ -2,7 +2,7 @@
 # Installs what a fresh Debian 12 lacks to build and test grokkit. Prints nothing when all is there.
 set -eu
 
-packages="gcc libc6-dev libjansson-dev libssl-dev libpcre2-dev libopenblas0-pthread libcmocka-dev"
+packages="gcc libc6-dev libjansson-dev libssl-dev libpcre2-dev libopenblas0-pthread libcmocka-dev $*"
 case ${CC:-cc} in
 *clang*) packages="$packages clang libomp-dev" ;;
 esac
