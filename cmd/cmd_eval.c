@@ -183,8 +183,11 @@ static void announce(const job *j)
                                  + 3.0 * (double)g->dense + 3.0 * (double)(j->arch.top_k * g->moe))
                           + (double)g->hidden * (double)g->vocab;
     const double flops = 2 * active * tokens * (j->base != NULL ? 2 : 1);
+    const uint64_t need = gk_forward_memory(&j->arch, o) * (j->base != NULL ? 2 : 1);
     gk_human bytes, memory, time;
 
+    if (gk_cli_has(j->cli, GK_OPT_MEMORY) && need > j->cli->memory)
+        gk_cli_talk(j->cli, "--memory is less than this needs: fewer --windows would help");
     if (speed <= 0)
         return; /* the pass will say what is missing */
     gk_cli_talk(j->cli, "%" PRIu64 " window%s of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
@@ -192,7 +195,7 @@ static void announce(const job *j)
                 "measured now)",
                 o->n_windows, o->n_windows == 1 ? "" : "s", o->ctx, o->n_windows * o->ctx,
                 gk_human_bytes(bytes, j->bytes),
-                gk_human_bytes(memory, gk_forward_memory(&j->arch, o) * (j->base != NULL ? 2 : 1)),
+                gk_human_bytes(memory, need),
                 gk_human_time(time, flops / (speed * o->threads)), speed / 1e9);
 }
 
@@ -432,6 +435,8 @@ static int report(job *j, const gk_score *s, double seconds)
     gk_text json = {0}, text = {0};
     int status = GK_EXIT_FINE;
 
+    if (isnan(s->ppl))
+        gk_cli_talk(j->cli, "the model computes no numbers: its perplexity is NaN");
     add_json(j, s, seconds, &json);
     add_text(j, s, seconds, &text);
     if (gate != NULL && json.data != NULL && !gk_gate_met(j->cli, gate, json.data, json.len, j->err))

@@ -50,7 +50,7 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_TO] = {
         .name = "to", .kind = GK_KIND_STRING, .metavar = "FORMAT", .commands = WRITERS,
-        .help = "what to write: hf (merged safetensors) or compressed-tensors",
+        .help = "what to write; convert: hf (merged safetensors), quantize: compressed-tensors",
     },
     [GK_OPT_SCHEME] = {
         .name = "scheme", .kind = GK_KIND_STRING, .metavar = "S", .commands = GK_CMD_QUANTIZE,
@@ -79,7 +79,7 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_MAX_SHARD_SIZE] = {
         .name = "max-shard-size", .kind = GK_KIND_SIZE, .metavar = "SIZE", .min = 1,
-        .commands = WRITERS, .help = "largest file to write",
+        .commands = WRITERS, .help = "most tensor bytes in a file; a larger module gets a file of its own",
     },
     [GK_OPT_HASH] = {
         .name = "hash", .kind = GK_KIND_CHOICE, .choice = {"none", "output", "all"},

@@ -116,9 +116,13 @@ static void add_table(const job *j, gk_text *t)
                                         {"in", true, false},      {"out", true, false},
                                         {"worst error", true, false}};
     row *rows = gk_alloc(j->plan->n_items, sizeof *rows, NULL);
-    gk_table table = {.column = columns, .n_columns = j->done ? 7 : 6};
     const uint64_t n = rows == NULL ? 0 : fold_items(j, rows);
     gk_human human;
+    double worst = 0;
+
+    for (uint64_t i = 0; i < n; i++)
+        worst = rows[i].worst > worst ? rows[i].worst : worst;
+    gk_table table = {.column = columns, .n_columns = worst > 0 ? 7 : 6};
 
     for (uint64_t i = 0; i < n; i++) {
         gk_table_cellf(&table, "%" PRIu64, rows[i].n);
@@ -127,9 +131,9 @@ static void add_table(const job *j, gk_text *t)
         gk_table_cell(&table, rows[i].to);
         gk_table_cell(&table, gk_human_bytes(human, rows[i].in));
         gk_table_cell(&table, gk_human_bytes(human, rows[i].out));
-        if (j->done && rows[i].worst > 0)
+        if (rows[i].worst > 0)
             gk_table_cellf(&table, "%.3e", rows[i].worst);
-        else if (j->done)
+        else if (worst > 0)
             gk_table_cell(&table, "");
     }
     gk_table_print(&table, t, gk_table_width(), j->cli->color);
@@ -159,6 +163,8 @@ static void add_totals(const job *j, gk_text *t)
     gk_text_printf(t, "\n%s -> %s in %" PRIu64 " weight file%s, %.3f bits a weight, plan %.12s\n",
                    gk_human_bytes(a, p->input_bytes), gk_human_bytes(b, p->output_bytes),
                    p->shards.n, p->shards.n == 1 ? "" : "s", p->bits_per_weight, p->sha256);
+    if (j->done && gk_cli_has(j->cli, GK_OPT_VERIFY))
+        gk_text_str(t, "verified: all of it read back, as it was written\n");
     if (j->done) {
         gk_text_printf(t, "done in %.2f s, %s/s of input\n", j->result.seconds,
                        gk_human_bytes(c, (uint64_t)((double)p->input_bytes
@@ -292,7 +298,7 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     gk_scheme plain;
     job j = {.cli = cli, .out = cli->arg[1], .start = now()};
     gk_text text = {0};
-    gk_err err = {0};
+    gk_err err = {0}, later = {0};
     int status;
 
     options->threads = cli->threads;
@@ -306,6 +312,8 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     if (ok)
         for (uint64_t i = 0; i < j.model->findings.n; i++)
             gk_cli_talk(cli, "%s: %s", j.model->findings.row[i].file, j.model->findings.row[i].text);
+    if (ok && dry && !gk_output_allowed(j.out, cli->arg[0], gk_cli_has(cli, GK_OPT_FORCE), &later))
+        gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);
     ok = ok && (dry || (check_space(&j, &err) && run(&j, &err)));
     if (ok && cli->json) {
         add_json(&j, &text);

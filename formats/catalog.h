@@ -93,7 +93,7 @@ typedef struct gk_catalog {
     gk_arena    *arena;
     const char  *path;      /* as the user gave it                            */
     const char  *directory; /* the model directory, NULL for a single file    */
-    const char  *format;    /* "release", "hf", "safetensors", ...            */
+    const char  *format;    /* "release", "hf", "safetensors", "compressed-tensors" */
     gk_input    *input;     /* weight files, byte-sorted by name               */
     gk_stored   *stored;
     gk_tensor   *tensor;    /* in natural order of their names                */

@@ -295,6 +295,8 @@ bool gk_ct_adopt(gk_catalog *c, gk_err *err)
         }
     }
     gk_text_free(&a.name);
+    if (ok && n < c->n_tensors)
+        c->format = "compressed-tensors";
     return ok && gk_catalog_set(c, kept, n, err);
 }
 

@@ -327,12 +327,15 @@ static bool first_window_logits(scoring *s, gk_stream *model, gk_err *err)
     return gk_stream_logits(model, NULL, &job, err);
 }
 
-static bool same_shape(const gk_stream *a, const gk_stream *b, gk_err *err)
+/* Both configs are read before anything is computed. */
+static bool same_shape(const gk_catalog *a, const gk_catalog *b, gk_err *err)
 {
-    const gk_grok2 *x = &gk_stream_arch(a)->sizes, *y = &gk_stream_arch(b)->sizes;
+    gk_arch x, y;
 
-    return (x->hidden == y->hidden && x->layers == y->layers && x->vocab == y->vocab
-            && gk_stream_arch(a)->top_k == gk_stream_arch(b)->top_k)
+    if (!gk_arch_read(a->config, &x, err) || !gk_arch_read(b->config, &y, err))
+        return false;
+    return (x.sizes.hidden == y.sizes.hidden && x.sizes.layers == y.sizes.layers
+            && x.sizes.vocab == y.sizes.vocab && x.top_k == y.top_k)
            || gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                       "the base is a model of another shape: nothing to compare");
 }
@@ -350,10 +353,10 @@ bool gk_score_run(const gk_score_job *job, gk_score *out, gk_err *err)
     s.per_window = o->ctx - 1 - s.first;
     s.n = s.per_window * o->n_windows;
     out->n_scored = s.n;
-    bool ok = list_rows(&s, err) && (model = gk_stream_new(job->model, o, job->ids, err)) != NULL
+    bool ok = (job->base == NULL || same_shape(job->model, job->base, err)) && list_rows(&s, err)
+              && (model = gk_stream_new(job->model, o, job->ids, err)) != NULL
               && (job->base == NULL
-                  || ((base = gk_stream_new(job->base, o, job->ids, err)) != NULL
-                      && same_shape(model, base, err)));
+                  || (base = gk_stream_new(job->base, o, job->ids, err)) != NULL);
     ok = ok && run_layers(&s, model, base, err);
     ok = ok && (job->logits == NULL || first_window_logits(&s, model, err));
     if (ok && s.n > 0) {
