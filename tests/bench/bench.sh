@@ -1,0 +1,82 @@
+#!/bin/sh
+# One table of speed and memory, measured in one run beside the limits of the machine.
+# usage: tests/bench/bench.sh build/CONFIG
+set -eu
+build=$1
+grokkit=$build/grokkit
+model=build/models/bench
+text=testdata/grok2-tiny/golden/second.txt
+threads=$(nproc)
+# output where writing costs no disk, when there is such a place
+work=build/tmp/bench
+[ ! -w /dev/shm ] || work=$(mktemp -d /dev/shm/grokkit-bench.XXXXXX)
+mkdir -p "$work"
+trap 'rm -rf "$work"' EXIT
+
+# 266 million weights, 533 MB of bf16 in 39 files
+[ -f "$model/tokenizer.tok.json" ] || "$build/tests/make_model" "$model" hidden=1024 heads=8 \
+    kv_heads=2 head_dim=128 dense=4096 moe=2048 experts=8 top_k=2 layers=4 vocab=4096 ranks=8 seed=3
+
+value() { awk -v name="\"$1\":" '$1 == name { gsub(/,/, "", $2); print $2; exit }' "$work/json"; }
+largest=$(ls -S "$model"/*.safetensors | head -n 1)
+cat "$model"/*.safetensors >/dev/null
+"$build/tests/bench/limits" "$largest" >"$work/limits"
+limit() { awk -v name="$1" '$1 == name { print $2 }' "$work/limits"; }
+
+"$grokkit" version | sed -n '1,4p'
+printf '\nlimits of this machine, %s threads\n' "$threads"
+printf '  memcpy, one thread %26s GB/s\n' "$(limit memcpy1)"
+printf '  memcpy, all threads %25s GB/s\n' "$(limit memcpy)"
+printf '  read from the page cache, one thread %8s GB/s\n' "$(limit read1)"
+printf '  matrix product, one thread %18s GFLOP/s\n' "$(limit gemm1)"
+
+printf '\nopening, headers only (best of 9)\n'
+for path in testdata/grok2-tiny "$model"; do
+    best=
+    for i in 1 2 3 4 5 6 7 8 9; do
+        start=$(date +%s%N)
+        "$grokkit" inspect "$path" >/dev/null
+        took=$((($(date +%s%N) - start) / 1000))
+        [ -n "$best" ] && [ "$best" -le "$took" ] || best=$took
+    done
+    printf '  %-36s %8s ms\n' "$(basename "$path")" "$(awk -v us="$best" 'BEGIN { printf "%.1f", us / 1000 }')"
+done
+
+printf '\nquantizing %s of bf16 (best of 3)  GB/s in   a thread   of memcpy  peak RSS\n' \
+    "$(du -sm "$model" | cut -f1) MB"
+quantize() { # quantize LABEL THREADS OPTION...
+    label=$1 t=$2
+    shift 2
+    best=
+    for i in 1 2 3; do
+        rm -rf "$work/out"
+        "$grokkit" quantize "$model" "$work/out" -t "$t" --hash none -q --json "$@" >"$work/json"
+        s=$(value seconds)
+        best=$(awk -v a="${best:-1e9}" -v b="$s" 'BEGIN { print a < b ? a : b }')
+    done
+    awk -v l="$label" -v t="$t" -v s="$best" -v n="$(value input_bytes)" -v c="$(limit memcpy)" \
+        -v c1="$(limit memcpy1)" -v r="$(value peak_rss_bytes)" 'BEGIN {
+            rate = n / s / 1e9
+            printf "  %-36s %7.3f  %9.3f  %9.1f%%  %5.1f MB\n", l, rate, rate / t,
+                100 * rate / (t == 1 ? c1 : c), r / 1e6 }'
+    rm -rf "$work/out"
+}
+for t in 1 "$threads"; do
+    quantize "int8-g128 rtn, $t threads" "$t" --scheme int8 --method rtn
+    quantize "int4-g128 rtn, $t threads" "$t" --scheme int4-g128 --method rtn
+    quantize "int4-g128 search, $t threads" "$t" --scheme int4-g128 --method search
+    [ "$threads" != 1 ] || break
+done
+
+printf '\nevaluating, ctx 512, 8 windows          tokens/s   GFLOP/s  of product  peak RSS\n'
+for t in 1 "$threads"; do
+    "$grokkit" eval "$model" --text "$text" --ctx 512 --windows 8 -t "$t" -q --json >"$work/json"
+    # two operations for every weight that a token meets: 114,622,464 of them
+    awk -v t="$t" -v r="$(value tokens_per_second)" -v g="$(limit gemm1)" \
+        -v m="$(value peak_rss_bytes)" 'BEGIN {
+            f = r * 2 * 114.622464e6 / 1e9
+            printf "  %-36s %8.1f  %8.1f  %9.1f%%  %5.1f MB\n", t " threads", r, f,
+                100 * f / (g * t), m / 1e6 }'
+    [ "$threads" != 1 ] || break
+done
+sed -n '/^kernel/,$p' "$work/limits" | sed '1i\\'

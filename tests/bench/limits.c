@@ -1,0 +1,188 @@
+/* tests/bench/limits.c - what the machine can do, and what the kernels do with it.
+ *
+ *   limits FILE     lines "NAME VALUE" for bench.sh: memcpy and read rates in GB/s, BLAS in
+ *                   GFLOP/s; then a table of kernels
+ *
+ * Each figure is the best of many short runs within a fixed time. */
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "formats/io.h"
+#include "quant/kernels.h"
+#include "verify/blas.h"
+
+#define SECONDS 0.25
+#define BYTES   ((size_t)256 << 20)
+#define ELEMS   65536 /* of a kernel run: 256 KiB of f32, in the second-level cache */
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double copy_rate(int threads)
+{
+    char *from = malloc(BYTES), *to = malloc(BYTES);
+    double best = 0;
+
+    memset(from, 1, BYTES);
+    memset(to, 2, BYTES);
+    for (const double begin = now(); now() - begin < 4 * SECONDS;) {
+        const double start = now();
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int i = 0; i < threads; i++)
+            memcpy(to + BYTES / (size_t)threads * (size_t)i,
+                   from + BYTES / (size_t)threads * (size_t)i, BYTES / (size_t)threads);
+        const double rate = (double)BYTES / (now() - start);
+        best = rate > best ? rate : best;
+    }
+    free(from);
+    free(to);
+    return best / 1e9;
+}
+
+/* From the page cache, when the file was read just before. */
+static double read_rate(const char *path)
+{
+    gk_err err = {0};
+    gk_arena *a = gk_arena_new(&err);
+    gk_file *f = gk_file_open(a, path, &err);
+    const uint64_t chunk = 4u << 20;
+    char *buf = malloc(chunk);
+    double best = 0;
+
+    for (int round = 0; f != NULL && round < 4; round++) {
+        const double start = now();
+        for (uint64_t at = 0; at + chunk <= f->size; at += chunk)
+            if (!gk_file_read(f, at, buf, chunk, &err))
+                exit(1);
+        const double rate = (double)(f->size / chunk * chunk) / (now() - start);
+        best = rate > best ? rate : best;
+    }
+    gk_file_close(f);
+    gk_arena_free(a);
+    free(buf);
+    return best / 1e9;
+}
+
+static double product_rate(void)
+{
+    enum { M = 512, N = 512, K = 1024 };
+    float *a = malloc(M * K * sizeof *a), *b = malloc(N * K * sizeof *b);
+    float *c = malloc(M * N * sizeof *c);
+    gk_err err = {0};
+    double best = 0;
+
+    if (!gk_blas_open(&err))
+        exit(1);
+    for (int i = 0; i < M * K; i++)
+        a[i] = b[i] = (float)(i % 7 - 3);
+    for (const double begin = now(); now() - begin < 4 * SECONDS;) {
+        const double start = now();
+        gk_blas_product(M, N, K, a, K, b, K, c, N);
+        const double rate = 2.0 * M * N * K / (now() - start);
+        best = rate > best ? rate : best;
+    }
+    free(a);
+    free(b);
+    free(c);
+    return best / 1e9;
+}
+
+/* ---- kernels ---------------------------------------------------------------------- */
+
+static float w[ELEMS], v[ELEMS];
+static unsigned char half[2 * ELEMS], packed[ELEMS];
+static int8_t code[ELEMS];
+static const gk_grid grid = {-8, 7, 0};
+
+static void run(const gk_kernels *k, int which)
+{
+    volatile double keep;
+    double x, y;
+    float lo, hi;
+
+    switch (which) {
+    case 0: k->bf16_to_f32(half, ELEMS, w); break;
+    case 1: k->f32_to_bf16(w, ELEMS, half); break;
+    case 2: k->f16_to_f32(half, ELEMS, w); break;
+    case 3: keep = (double)k->nonfinite_bf16(half, ELEMS); break;
+    case 4: k->range(w, ELEMS, &lo, &hi); keep = (double)lo; break;
+    case 5: k->quantize(w, ELEMS, 0.01f, &grid, code); break;
+    case 6: keep = k->error(w, NULL, ELEMS, 0.01f, &grid); break;
+    case 7: k->fit(w, NULL, ELEMS, 0.01f, &grid, &x, &y); keep = x; break;
+    case 8: k->pack4(code, ELEMS, packed); break;
+    case 9: k->unpack4(packed, ELEMS, code); break;
+    case 10: k->decode(code, ELEMS, 0, 0.01f, v); break;
+    default: k->row_error(w, v, ELEMS, &x, &y); keep = x; break;
+    }
+    (void)keep;
+}
+
+static const char *const names[] = {"bf16_to_f32", "f32_to_bf16", "f16_to_f32", "nonfinite_bf16",
+                                    "range", "quantize", "error", "fit", "pack4", "unpack4",
+                                    "decode", "row_error"};
+
+/* Weights a second, in 10^9. */
+static double kernel_rate(const gk_kernels *k, int which)
+{
+    double best = 0;
+
+    for (const double begin = now(); now() - begin < SECONDS / 2;) {
+        const double start = now();
+        run(k, which);
+        const double rate = ELEMS / (now() - start);
+        best = rate > best ? rate : best;
+    }
+    return best / 1e9;
+}
+
+static void kernels(void)
+{
+    const int n = (int)(sizeof names / sizeof names[0]);
+
+    printf("\nkernel           ");
+    for (int i = 0; gk_kernels_nth(i) != NULL; i++)
+        printf("  %12s", gk_kernels_nth(i)->isa);
+    printf("   (10^9 weights/s, one thread)\n");
+    for (int which = 0; which < n; which++) {
+        double scalar = 0;
+        printf("  %-15s", names[which]);
+        for (int i = 0; gk_kernels_nth(i) != NULL; i++) {
+            const double rate = kernel_rate(gk_kernels_nth(i), which);
+            if (i == 0) {
+                scalar = rate;
+                printf("  %12.3f", rate);
+            } else {
+                printf("  %6.3f %4.1fx", rate, rate / scalar);
+            }
+        }
+        printf("\n");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const int threads = omp_get_max_threads();
+    uint32_t seed = 1;
+
+    if (argc != 2)
+        return 2;
+    for (int i = 0; i < ELEMS; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        w[i] = (float)(int32_t)seed / 4e10f;
+    }
+    gk_kernels_get()->f32_to_bf16(w, ELEMS, half);
+    printf("memcpy1 %.2f\n", copy_rate(1));
+    printf("memcpy %.2f\n", copy_rate(threads));
+    printf("read1 %.2f\n", read_rate(argv[1]));
+    printf("gemm1 %.1f\n", product_rate());
+    kernels();
+    return 0;
+}
