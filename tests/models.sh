@@ -18,11 +18,14 @@ odd="hidden=320 heads=5 kv_heads=1 head_dim=64 dense=640 moe=384 experts=4 top_k
 }
 small="hidden=64 heads=4 kv_heads=2 head_dim=16 dense=96 moe=64 vocab=300"
 # shellcheck disable=SC2086
-for ranks in 1 2 4 16; do
+for ranks in 1 2 4 8 16; do
     model "ranks$ranks" $small "ranks=$ranks" layers=2
 done
 # shellcheck disable=SC2086
-model experts16 $small experts=16 top_k=4 layers=1
-# shellcheck disable=SC2086
+{
+    model small-hf $small layers=2 layout=hf
+    model experts16 $small experts=16 top_k=4 layers=1
+    model experts16-hf $small experts=16 top_k=4 layers=1 layout=hf shard=200000
+}
 model cli hidden=64 heads=2 kv_heads=1 head_dim=32 dense=96 moe=64 vocab=300 experts=2 top_k=1 \
     layers=1 ranks=2
