@@ -180,7 +180,8 @@ static bool write_page(const job *j, bool clean, gk_err *err)
     gk_page_fact(&t, "stored entries", "%s", gk_human_exact(human, j->c->n_stored));
     gk_page_fact(&t, "parameters", "%s", gk_human_exact(human, j->parameters));
     gk_page_fact(&t, "bytes", "%s", gk_human_exact(human, j->bytes));
-    gk_page_fact(&t, "values", "%s", gk_cli_has(j->cli, GK_OPT_NO_VALUES) ? "not read" : "all read");
+    gk_page_fact(&t, "values", "%s",
+                 gk_cli_has(j->cli, GK_OPT_NO_VALUES) ? "not read" : "all read");
     gk_page_fact(&t, "checksums", "%" PRIu64 " compared", j->sums.n_expected);
     if (f->n > 0) {
         gk_page_heading(&t, "Findings");

@@ -190,12 +190,12 @@ static void announce(const job *j)
         gk_cli_talk(j->cli, "--memory is less than this needs: fewer --windows would help");
     if (speed <= 0)
         return; /* the pass will say what is missing */
-    gk_cli_talk(j->cli, "%" PRIu64 " window%s of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
+    gk_cli_talk(j->cli,
+                "%" PRIu64 " window%s of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
                 "to read, about %s of memory; about %s of arithmetic (%.0f GFLOP/s a thread, "
                 "measured now)",
                 o->n_windows, o->n_windows == 1 ? "" : "s", o->ctx, o->n_windows * o->ctx,
-                gk_human_bytes(bytes, j->bytes),
-                gk_human_bytes(memory, need),
+                gk_human_bytes(bytes, j->bytes), gk_human_bytes(memory, need),
                 gk_human_time(time, flops / (speed * o->threads)), speed / 1e9);
 }
 
@@ -303,8 +303,8 @@ static void page_drift(const gk_score *s, gk_text *t)
     gk_table table = layer_table(s);
 
     gk_page_fact(t, "perplexity of the base", "%.6f", s->base_ppl);
-    gk_page_fact(t, "change", "%+.4f %% (ln ratio %+.6f +- %.6f)", 100 * expm1(s->delta_ln_ppl.mean),
-                 s->delta_ln_ppl.mean, s->delta_ln_ppl.err);
+    gk_page_fact(t, "change", "%+.4f %% (ln ratio %+.6f +- %.6f)",
+                 100 * expm1(s->delta_ln_ppl.mean), s->delta_ln_ppl.mean, s->delta_ln_ppl.err);
     gk_page_fact(t, "KL divergence", "%.6f +- %.6f nats", s->kld.mean, s->kld.err);
     gk_page_fact(t, "median, 99 %, 99.9 %, max", "%.6f, %.6f, %.6f, %.6f", s->kld_median,
                  s->kld_p99, s->kld_p999, s->kld_max);
@@ -352,14 +352,17 @@ static void add_text(const job *j, const gk_score *s, double seconds, gk_text *t
 {
     const gk_forward_options *o = &j->score.forward;
 
-    gk_text_printf(t, "protocol     %s, ctx %" PRIu64 ", %" PRIu64 " window%s, %" PRIu64
+    gk_text_printf(t,
+                   "protocol     %s, ctx %" PRIu64 ", %" PRIu64 " window%s, %" PRIu64
                    " tokens scored, preset %s\n",
-                   j->protocol, o->ctx, o->n_windows, o->n_windows == 1 ? "" : "s", s->n_scored, j->preset);
+                   j->protocol, o->ctx, o->n_windows, o->n_windows == 1 ? "" : "s", s->n_scored,
+                   j->preset);
     gk_text_printf(t, "perplexity   %.4f +- %.4f\n", s->ppl, s->ppl_err);
     if (j->base != NULL) {
         gk_text_printf(t, "base         %.4f\n", s->base_ppl);
         gk_text_printf(t, "change       %+.3f %%  (ln ratio %+.6f +- %.6f)\n",
-                       100 * expm1(s->delta_ln_ppl.mean), s->delta_ln_ppl.mean, s->delta_ln_ppl.err);
+                       100 * expm1(s->delta_ln_ppl.mean), s->delta_ln_ppl.mean,
+                       s->delta_ln_ppl.err);
         gk_text_printf(t, "KL div.      %.6f +- %.6f nats; median %.6f, 99 %% %.4f, 99.9 %% %.4f, "
                        "max %.4f\n", s->kld.mean, s->kld.err, s->kld_median, s->kld_p99,
                        s->kld_p999, s->kld_max);
@@ -439,7 +442,8 @@ static int report(job *j, const gk_score *s, double seconds)
         gk_cli_talk(j->cli, "the model computes no numbers: its perplexity is NaN");
     add_json(j, s, seconds, &json);
     add_text(j, s, seconds, &text);
-    if (gate != NULL && json.data != NULL && !gk_gate_met(j->cli, gate, json.data, json.len, j->err))
+    if (gate != NULL && json.data != NULL
+        && !gk_gate_met(j->cli, gate, json.data, json.len, j->err))
         status = j->err->code == GK_OK ? GK_EXIT_FINDINGS : gk_cli_fail(j->cli, j->err);
     status = gk_cli_emit(j->cli, j->cli->json ? &json : &text, status);
     if (gk_cli_has(j->cli, GK_OPT_HTML) && !write_page(j, s))

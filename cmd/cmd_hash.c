@@ -277,7 +277,8 @@ int cmd_hash(const gk_cli *cli)
     bool ok = j.c != NULL && (check != NULL || gk_findings_refuse(&j.c->findings, &err));
     if (ok && check != NULL)
         ok = gk_read_text(check, &list, &err)
-             && list_expected(&j, list.data, strcmp(check, "-") == 0 ? "standard input" : check, &err);
+             && list_expected(&j, list.data, strcmp(check, "-") == 0 ? "standard input" : check,
+                              &err);
     else if (ok)
         ok = list_all(&j, &err);
     ok = ok && hash_all(&j, &err) && (check != NULL || first_error(&j, &err));

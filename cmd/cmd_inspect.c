@@ -185,8 +185,9 @@ static void add_tree(const job *j, gk_text *out)
         gk_table_cell(&table, gk_human_share(human, lines[i].bytes, j->bytes));
     }
     gk_table_print(&table, out, gk_table_width(), j->cli->color);
-    gk_text_str(out, "\nL is model.layers.N, E the number of an expert; --tensors lists them one by "
-                     "one\n");
+    gk_text_str(out,
+                "\nL is model.layers.N, E the number of an expert; --tensors lists them one by "
+                "one\n");
     gk_table_free(&table);
     gk_text_free(&scratch);
     gk_free(lines);

@@ -42,7 +42,8 @@ int cmd_tokenize(const gk_cli *cli)
     gk_tokenizer *t = open_tokenizer(cli, &err);
     bool ok = t != NULL && gk_read_texts(cli, &in, &err);
     if (ok && decode)
-        ok = gk_parse_ids(&in, NULL, &ids, &err) && gk_tokenizer_decode(t, ids.id, ids.n, &out, &err);
+        ok = gk_parse_ids(&in, NULL, &ids, &err)
+             && gk_tokenizer_decode(t, ids.id, ids.n, &out, &err);
     else if (ok)
         ok = gk_tokenizer_encode(t, in.data == NULL ? "" : in.data, in.len, &ids, &err);
     if (!ok) {

@@ -85,7 +85,8 @@ int main(int argc, char **argv)
         status = cli.command->run(&cli);
     gk_progress_end();
     /* what did not reach the disk or the pipe is an error, whatever was computed */
-    if ((fflush(stdout) != 0 || ferror(stdout)) && (status == GK_EXIT_FINE || status == GK_EXIT_IO)) {
+    if ((fflush(stdout) != 0 || ferror(stdout))
+        && (status == GK_EXIT_FINE || status == GK_EXIT_IO)) {
         gk_err err = {.off = GK_NO_OFF};
         gk_fail(&err, GK_ERR_IO, GK_NO_OFF, "cannot write to standard output");
         status = gk_cli_fail(&cli, &err);

@@ -79,7 +79,8 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_MAX_SHARD_SIZE] = {
         .name = "max-shard-size", .kind = GK_KIND_SIZE, .metavar = "SIZE", .min = 1,
-        .commands = WRITERS, .help = "most tensor bytes in a file; a larger module gets a file of its own",
+        .commands = WRITERS,
+        .help = "most tensor bytes in a file; a larger module gets a file of its own",
     },
     [GK_OPT_HASH] = {
         .name = "hash", .kind = GK_KIND_CHOICE, .choice = {"none", "output", "all"},

@@ -19,7 +19,8 @@ static const char style[] =
     "h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}\n"
     ".verdict{font-size:1.1rem;padding:.5rem 1rem;border-left:.3rem solid;margin:1rem 0}\n"
     ".good{border-color:#2a9d5a}.bad{border-color:#d1483f}\n"
-    "dl{display:grid;grid-template-columns:minmax(8rem,15rem) 1fr;gap:.15rem 1.5rem;margin:.5rem 0}\n"
+    "dl{display:grid;grid-template-columns:minmax(8rem,15rem) 1fr;gap:.15rem 1.5rem;"
+    "margin:.5rem 0}\n"
     "dt{opacity:.7}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}\n"
     "th,td{text-align:left;padding:.2rem .8rem .2rem 0;border-bottom:1px solid #8884}\n"
@@ -126,10 +127,13 @@ void gk_page_bars(gk_text *t, const char *label, const double *value, uint64_t n
                    CHART_HEIGHT + 16);
     for (uint64_t i = 0; i < n; i++) {
         const double x = 60 + slot * (double)i;
-        const double height = isfinite(value[i]) && value[i] > 0 ? value[i] / most * CHART_HEIGHT : 0;
-        gk_text_printf(t, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"><title>%" PRIu64
-                       ": %.4g</title></rect>", x + slot * 0.1, CHART_HEIGHT + 16 - height,
-                       fmin(slot * 0.8, 60), height, i, value[i]);
+        const double height = isfinite(value[i]) && value[i] > 0 ? value[i] / most * CHART_HEIGHT
+                                                                 : 0;
+        gk_text_printf(t,
+                       "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"><title>%" PRIu64
+                       ": %.4g</title></rect>",
+                       x + slot * 0.1, CHART_HEIGHT + 16 - height, fmin(slot * 0.8, 60), height, i,
+                       value[i]);
         if (n <= 24 || i % (n / 12) == 0)
             gk_text_printf(t, "<text x=\"%.2f\" y=\"%.0f\">%" PRIu64 "</text>", x + slot * 0.1,
                            CHART_HEIGHT + 30, i);

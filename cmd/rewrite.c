@@ -311,7 +311,8 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL;
     if (ok)
         for (uint64_t i = 0; i < j.model->findings.n; i++)
-            gk_cli_talk(cli, "%s: %s", j.model->findings.row[i].file, j.model->findings.row[i].text);
+            gk_cli_talk(cli, "%s: %s", j.model->findings.row[i].file,
+                        j.model->findings.row[i].text);
     if (ok && dry && !gk_output_allowed(j.out, cli->arg[0], gk_cli_has(cli, GK_OPT_FORCE), &later))
         gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);
     ok = ok && (dry || (check_space(&j, &err) && run(&j, &err)));

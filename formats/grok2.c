@@ -340,7 +340,8 @@ bool gk_grok2_check(gk_catalog *c, gk_err *err)
         return true;
     if (!gk_grok2_sizes(c->config, &g, &own)) {
         /* the release reader has said so already */
-        return strcmp(c->format, "release") == 0 || gk_findings_take(&c->findings, "config", &own, err);
+        return strcmp(c->format, "release") == 0
+               || gk_findings_take(&c->findings, "config", &own, err);
     }
     for (uint64_t i = 0; i < c->n_tensors; i++)
         if (!check_tensor(c, &g, &c->tensor[i], count, err))

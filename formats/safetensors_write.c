@@ -28,8 +28,8 @@ static int by_name(const void *a, const void *b, void *entries)
     return strcmp(e[*(const uint64_t *)a].name, e[*(const uint64_t *)b].name);
 }
 
-static uint64_t *sorted(gk_entry *entry, uint64_t n, int (*order)(const void *, const void *, void *),
-                        gk_err *err)
+static uint64_t *sorted(gk_entry *entry, uint64_t n,
+                        int (*order)(const void *, const void *, void *), gk_err *err)
 {
     uint64_t *index = gk_alloc(n, sizeof *index, err);
 

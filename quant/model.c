@@ -65,8 +65,8 @@ uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n
     return n_rows * gk_row_bytes((gk_dtype)t->dtype, n_cols);
 }
 
-static bool decode_codes(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
-                         unsigned char *scratch, gk_err *err)
+static bool decode_codes(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4],
+                         float *out, unsigned char *scratch, gk_err *err)
 {
     const room r = divide(t, rect[1], rect[3]);
     gk_codes codes = {.code = (int8_t *)scratch,

@@ -134,7 +134,8 @@ static void widen(gk_room *r, const gk_plan_item *item)
         return;
     }
     r->floats = gk_max(r->floats, rows * cols);
-    r->raw = gk_max(r->raw, gk_max(gk_decode_scratch_bytes(item->from, rows, cols), rows * cols * 4));
+    r->raw = gk_max(r->raw,
+                    gk_max(gk_decode_scratch_bytes(item->from, rows, cols), rows * cols * 4));
     if (item->to.kind != GK_SCHEME_INT)
         return;
     const uint64_t groups = rows * gk_scheme_groups(&item->to, cols);
@@ -142,8 +143,8 @@ static void widen(gk_room *r, const gk_plan_item *item)
     r->packed = gk_max(r->packed, gk_max(rows * gk_ct_packed_row_bytes(&item->to, cols),
                                          groups * 4 + 64));
     /* reading codes back needs more than reading plain values */
-    r->raw = gk_max(r->raw, rows * cols + groups * 16 + rows * gk_ct_packed_row_bytes(&item->to, cols)
-                                + 1024);
+    r->raw = gk_max(r->raw, rows * cols + groups * 16
+                                + rows * gk_ct_packed_row_bytes(&item->to, cols) + 1024);
 }
 
 static void set_tiles(gk_plan *p, gk_plan_item *item, uint64_t elems)
@@ -202,7 +203,8 @@ static bool set_all_tiles(gk_plan *p, gk_err *err)
             break;
     }
     return gk_fail(err, GK_ERR_NOMEM, GK_NO_OFF,
-                   "the plan needs %" PRIu64 " MiB with %d threads, --memory allows %" PRIu64 " MiB",
+                   "the plan needs %" PRIu64 " MiB with %d threads, --memory allows %" PRIu64
+                   " MiB",
                    (p->memory_bytes >> 20) + 1, p->options.threads, p->options.memory_bytes >> 20);
 }
 

@@ -229,8 +229,8 @@ bool gk_recipe_choose(const gk_recipe *r, const gk_tensor *t, gk_scheme *out, gk
     if (out->kind == GK_SCHEME_CAST && gk_dtype_get((gk_dtype)t->dtype)->is_float)
         return true;
     if (*why == GK_WHY_RULE) {
-        gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "the rule '%s' asks for %s, but this is no float matrix",
-                hit->regex, out->name);
+        gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                "the rule '%s' asks for %s, but this is no float matrix", hit->regex, out->name);
         return gk_fail_at(err, NULL, t->name);
     }
     *why = GK_WHY_NOT_MATRIX;

@@ -41,8 +41,8 @@ typedef enum gk_why {
     GK_WHY_WIDTH,      /* no group divides the width (set by a plan) */
 } gk_why;
 
-/* Decides for one tensor; one thread a recipe. False: LIMIT (a regex that runs away), ARG (a rule asks
- * for codes where there is no matrix). */
+/* Decides for one tensor; one thread a recipe. False: LIMIT (a regex that runs away), ARG (a rule
+ * asks for codes where there is no matrix). */
 bool gk_recipe_choose(const gk_recipe *r, const gk_tensor *t, gk_scheme *out, gk_why *why,
                       gk_err *err);
 

@@ -411,7 +411,8 @@ static bool hash_one(const char *dir, gk_run_file *f, gk_err *err)
     gk_file *file = a == NULL || path == NULL ? NULL : gk_file_open(a, path, err);
     void *buf = file == NULL ? NULL : gk_alloc(HASH_BYTES, 1, err);
 
-    const bool ok = buf != NULL && gk_hash_file(file, 0, file->size, buf, HASH_BYTES, f->sha256, err);
+    const bool ok = buf != NULL
+                    && gk_hash_file(file, 0, file->size, buf, HASH_BYTES, f->sha256, err);
     gk_free(buf);
     gk_file_close(file);
     gk_arena_free(a);

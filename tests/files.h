@@ -201,8 +201,8 @@ static inline void put_one(const char *path, const char *name, unsigned n, unsig
     unsigned char data[4096];
     assert_true(n <= sizeof data);
     memset(data, fill, sizeof data);
-    const char *header = path_of("{\"%s\":{\"dtype\":\"U8\",\"shape\":[%u],\"data_offsets\":[0,%u]}}",
-                                 name, n, n);
+    const char *header = path_of(
+        "{\"%s\":{\"dtype\":\"U8\",\"shape\":[%u],\"data_offsets\":[0,%u]}}", name, n, n);
     put_tensors(path, header, strlen(header), data, n);
 }
 

@@ -261,7 +261,8 @@ static void write_release(tensor *room)
             if (kinds[k].axis < 0)
                 snprintf(name, sizeof name, "pytorch_model-%05d-TP-common.safetensors", k);
             else
-                snprintf(name, sizeof name, "pytorch_model-%05d-TP-%03u.safetensors", k, (unsigned)r);
+                snprintf(name, sizeof name, "pytorch_model-%05d-TP-%03u.safetensors", k,
+                         (unsigned)r);
             write_file(name, room, list_kind(&kinds[k], r, geo[RANKS], room));
         }
     }
@@ -328,14 +329,15 @@ static void write_config(void)
             geo[HEADS], geo[KV_HEADS]);
     fprintf(f, "  \"num_hidden_layers\": %" PRIu64 ",\n  \"head_dim\": %" PRIu64 ",\n", geo[LAYERS],
             geo[HEAD_DIM]);
-    fprintf(f, "  \"rms_norm_eps\": 1e-05,\n  \"final_logit_softcapping\": 50,\n"
-               "  \"attn_logit_softcapping\": 30.0,\n  \"router_logit_softcapping\": 30.0,\n"
-               "  \"rope_theta\": 208533496,\n  \"attn_temperature_len\": %" PRIu64 ",\n"
-               "  \"sliding_window_size\": -1,\n  \"global_attn_every_n\": 1,\n"
-               "  \"model_type\": \"git\",\n  \"torch_dtype\": \"bfloat16\",\n"
-               "  \"rope_type\": \"original\",\n  \"original_max_position_embeddings\": %" PRIu64 ",\n"
-               "  \"scaling_factor\": 16.0,\n  \"extrapolation_factor\": 1.0,\n"
-               "  \"attn_factor\": 1.0,\n  \"beta_fast\": 8,\n  \"beta_slow\": 1\n}\n",
+    fprintf(f,
+            "  \"rms_norm_eps\": 1e-05,\n  \"final_logit_softcapping\": 50,\n"
+            "  \"attn_logit_softcapping\": 30.0,\n  \"router_logit_softcapping\": 30.0,\n"
+            "  \"rope_theta\": 208533496,\n  \"attn_temperature_len\": %" PRIu64 ",\n"
+            "  \"sliding_window_size\": -1,\n  \"global_attn_every_n\": 1,\n"
+            "  \"model_type\": \"git\",\n  \"torch_dtype\": \"bfloat16\",\n"
+            "  \"rope_type\": \"original\",\n  \"original_max_position_embeddings\": %" PRIu64 ",\n"
+            "  \"scaling_factor\": 16.0,\n  \"extrapolation_factor\": 1.0,\n"
+            "  \"attn_factor\": 1.0,\n  \"beta_fast\": 8,\n  \"beta_slow\": 1\n}\n",
             geo[TEMPERATURE], geo[ORIGINAL]);
     close_file(f, "config.json");
 }

@@ -22,7 +22,8 @@ static uint32_t next_random(void)
 
 static float weight(void)
 {
-    static const float special[] = {0.0f, -0.0f, 1e-45f, -1e-40f, 1.17549435e-38f, 3.0e38f, -65504.0f};
+    static const float special[] = {0.0f,    -0.0f,    1e-45f, -1e-40f, 1.17549435e-38f,
+                                    3.0e38f, -65504.0f};
     const uint32_t r = next_random();
     if (r % 37 == 0)
         return special[r / 37 % 7];
@@ -59,14 +60,17 @@ static void check_length(const gk_kernels *k, uint64_t n)
     float fa[2], fb[2];
     double da[2], db[2];
 
-    SAME(4 * n, s->bf16_to_f32(odd, n, (float *)(void *)a), k->bf16_to_f32(odd, n, (float *)(void *)b));
-    SAME(4 * n, s->f16_to_f32(odd, n, (float *)(void *)a), k->f16_to_f32(odd, n, (float *)(void *)b));
+    SAME(4 * n, s->bf16_to_f32(odd, n, (float *)(void *)a),
+         k->bf16_to_f32(odd, n, (float *)(void *)b));
+    SAME(4 * n, s->f16_to_f32(odd, n, (float *)(void *)a),
+         k->f16_to_f32(odd, n, (float *)(void *)b));
     SAME(2 * n, s->f32_to_bf16(w, n, a), k->f32_to_bf16(w, n, b));
     SAME(2 * n, s->f32_to_f16(w, n, a), k->f32_to_f16(w, n, b));
     assert_int_equal(s->nonfinite_bf16(odd, n), k->nonfinite_bf16(odd, n));
     assert_int_equal(s->nonfinite_f16(odd, n), k->nonfinite_f16(odd, n));
     assert_int_equal(s->nonfinite_f32(odd, n), k->nonfinite_f32(odd, n));
-    SAME(n / 2, s->pack4((const int8_t *)odd, n & ~1u, a), k->pack4((const int8_t *)odd, n & ~1u, b));
+    SAME(n / 2, s->pack4((const int8_t *)odd, n & ~1u, a),
+         k->pack4((const int8_t *)odd, n & ~1u, b));
     SAME(n & ~1u, s->unpack4(odd, n & ~1u, (int8_t *)a), k->unpack4(odd, n & ~1u, (int8_t *)b));
     SAME(n, s->pack8((const int8_t *)odd, n, a), k->pack8((const int8_t *)odd, n, b));
     SAME(n, s->unpack8(odd, n, (int8_t *)a), k->unpack8(odd, n, (int8_t *)b));

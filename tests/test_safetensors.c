@@ -107,7 +107,8 @@ static void accepts_any_order_of_keys_entries_and_data(void **state)
     (void)state;
     static const char *const key[] = {"\"dtype\":\"I16\"", "\"shape\":[2]",
                                       "\"data_offsets\":[0,4]"};
-    static const int order[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    static const int order[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                    {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     for (int i = 0; i < 6; i++)
         accept_n(path_of("{\"x\":{%s,%s,%s}}", key[order[i][0]], key[order[i][1]],
                          key[order[i][2]]), 4, 1);
@@ -121,8 +122,10 @@ static void accepts_any_order_of_keys_entries_and_data(void **state)
 static void accepts_white_space_and_padding(void **state)
 {
     (void)state;
-    accept_n("{ \"x\"\t:\r\n { \"dtype\" : \"U8\" , \"shape\" : [ 1 ] ,\n\"data_offsets\":[ 0 , 1 ] } }"
-             "        \n\t\r ", 1, 1);
+    accept_n(
+        "{ \"x\"\t:\r\n { \"dtype\" : \"U8\" , \"shape\" : [ 1 ] ,\n\"data_offsets\":[ 0 , 1 ] } }"
+        "        \n\t\r ",
+        1, 1);
     accept_n(" \n{\"x\":" U8_1 "}", 1, 1); /* the reference reader takes it, too */
 }
 
@@ -277,9 +280,12 @@ static void refuses_data_that_does_not_tile_the_file(void **state)
         {"{\"x\":" E("U8", "[1]", "[1,2]") "}", 2, "x", "hole"},
         {"{\"x\":" E("U8", "[0]", "[1,1]") "}", 1, "x", "hole"},
         {"{\"x\":" E("U8", "[2]", "[0,2]") ",\"y\":" E("U8", "[2]", "[3,5]") "}", 5, "y", "hole"},
-        {"{\"x\":" E("U8", "[2]", "[0,2]") ",\"y\":" E("U8", "[2]", "[1,3]") "}", 3, "y", "overlap"},
-        {"{\"x\":" E("U8", "[2]", "[0,2]") ",\"y\":" E("U8", "[2]", "[0,2]") "}", 2, NULL, "overlap"},
-        {"{\"x\":" E("U8", "[4]", "[0,4]") ",\"y\":" E("U8", "[0]", "[2,2]") "}", 4, "y", "overlap"},
+        {"{\"x\":" E("U8", "[2]", "[0,2]") ",\"y\":" E("U8", "[2]", "[1,3]") "}", 3, "y",
+         "overlap"},
+        {"{\"x\":" E("U8", "[2]", "[0,2]") ",\"y\":" E("U8", "[2]", "[0,2]") "}", 2, NULL,
+         "overlap"},
+        {"{\"x\":" E("U8", "[4]", "[0,4]") ",\"y\":" E("U8", "[0]", "[2,2]") "}", 4, "y",
+         "overlap"},
         {"{\"x\":" U8_1 "}", 2, NULL, "1 trailing bytes"},
         {"{}", 3, NULL, "3 trailing bytes"},
         {"{\"x\":" E("U8", "[4]", "[0,4]") "}", 2, "x", "2 bytes missing"},
@@ -513,9 +519,28 @@ static void every_flipped_bit_gives_one_verdict(void **state)
 static void mutants_give_one_verdict(void **state)
 {
     (void)state;
-    static const char *const word[] = {"[", "]", "{", "}", ",", ":", "\"", "0", "1", "9", "-", "e",
-                                       "\\u0000", "\\ud800", "null", "18446744073709551615",
-                                       "\"shape\":[]", "\"a\"", "__metadata__", "\xff", "F4", "[0,0]"};
+    static const char *const word[] = {"[",
+                                       "]",
+                                       "{",
+                                       "}",
+                                       ",",
+                                       ":",
+                                       "\"",
+                                       "0",
+                                       "1",
+                                       "9",
+                                       "-",
+                                       "e",
+                                       "\\u0000",
+                                       "\\ud800",
+                                       "null",
+                                       "18446744073709551615",
+                                       "\"shape\":[]",
+                                       "\"a\"",
+                                       "__metadata__",
+                                       "\xff",
+                                       "F4",
+                                       "[0,0]"};
     uint64_t seed = 20240807;
     int opened = 0;
     print_message("seed %" PRIu64 "\n", seed);

@@ -77,8 +77,10 @@ static void both_texts_have_their_digest(void **state)
         char *text = gk_file_slurp(path, 1 << 20, &len, &err);
         assert_ok(text != NULL && gk_tokenizer_encode(tokenizer, text, len, &ids, &err), err);
         assert_ok(gk_hash_bytes(ids.id, ids.n * 4, hex, &err), err);
-        assert_string_equal(hex, gk_json_text(gk_json_get(gk_json_get(gk_json_get(golden, "texts"),
-                                                                      names[i]), "ids_sha256"), NULL));
+        assert_string_equal(
+            hex, gk_json_text(
+                     gk_json_get(gk_json_get(gk_json_get(golden, "texts"), names[i]), "ids_sha256"),
+                     NULL));
         check_round_trip(text, len, &ids);
         gk_free(text);
         gk_ids_free(&ids);
@@ -102,7 +104,8 @@ static void long_and_short_words_merge_alike(void **state)
 {
     (void)state;
     /* 60 letters take the array, 65 the heap; a shared beginning must give shared ids */
-    static const char words[] = "beginningandtheearthwaswithoutformandvoidanddarknesswasupontheface";
+    static const char words[] =
+        "beginningandtheearthwaswithoutformandvoidanddarknesswasupontheface";
     gk_err err = {0};
     for (uint64_t n = 50; n < sizeof words - 1; n++) {
         gk_ids a = {0}, b = {0};

@@ -155,7 +155,8 @@ static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_er
         const uint64_t row_bytes = gk_row_bytes(part->dtype, part->n_cols);
         const uint64_t block = gk_dtype_get(part->dtype)->block_elems;
         /* whole rows, or pieces of one that is too wide */
-        const uint64_t cols = row_bytes <= TILE_BYTES ? part->n_cols : TILE_BYTES / 8 / block * block;
+        const uint64_t cols = row_bytes <= TILE_BYTES ? part->n_cols
+                                                      : TILE_BYTES / 8 / block * block;
         const uint64_t rows = gk_max(TILE_BYTES / gk_max(gk_row_bytes(part->dtype, cols), 1), 1);
         for (uint64_t r = 0; ok && r < part->n_rows; r += rows)
             for (uint64_t col = 0; ok && col < part->n_cols; col += cols) {

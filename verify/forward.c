@@ -55,14 +55,16 @@ static uint64_t fixed_bytes(const gk_arch *a, const gk_forward_options *o)
 
     return tokens * (a->sizes.hidden * sizeof(float) + a->top_k * 6)
            + (uint64_t)o->threads * worker_bytes(a, o)
-           + (a->sizes.hidden * (a->sizes.experts + 1) + o->ctx * a->sizes.head_dim) * sizeof(float);
+           + (a->sizes.hidden * (a->sizes.experts + 1) + o->ctx * a->sizes.head_dim)
+                 * sizeof(float);
 }
 
 /* Batches in flight: what memory allows, at least one. */
 static uint64_t chunk_of(const gk_arch *a, const gk_forward_options *o)
 {
     const uint64_t batch = batch_tokens(o) * chunk_token_bytes(a);
-    const uint64_t fixed = fixed_bytes(a, o), all = gk_div_up(o->n_windows, gk_batch_windows(o->ctx));
+    const uint64_t fixed = fixed_bytes(a, o),
+                   all = gk_div_up(o->n_windows, gk_batch_windows(o->ctx));
 
     if (o->memory_bytes <= fixed + batch)
         return 1;
@@ -233,8 +235,9 @@ gk_stream *gk_stream_new(const gk_catalog *model, const gk_forward_options *opti
         ok = gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "more than %u experts", UINT16_MAX);
     for (uint64_t i = 0; ok && i < s->T; i++)
         if (ids[i] >= s->a.sizes.vocab)
-            ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "token id %" PRIu32 " is not below vocab_size %"
-                         PRIu64, ids[i], s->a.sizes.vocab);
+            ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                         "token id %" PRIu32 " is not below vocab_size %" PRIu64, ids[i],
+                         s->a.sizes.vocab);
     if (ok) {
         s->d = s->a.sizes.hidden;
         s->n_batches = gk_div_up(options->n_windows, gk_batch_windows(options->ctx));

@@ -270,7 +270,8 @@ static bool run_layers(scoring *s, gk_stream *model, gk_stream *base, gk_err *er
     out->n_layers = a->sizes.layers;
     out->n_experts = a->sizes.experts;
     out->layer = gk_arena_alloc(out->arena, out->n_layers, sizeof *out->layer, err);
-    out->experts = gk_arena_alloc(out->arena, out->n_layers * out->n_experts, sizeof(uint64_t), err);
+    out->experts = gk_arena_alloc(out->arena, out->n_layers * out->n_experts, sizeof(uint64_t),
+                                  err);
     if (out->layer == NULL || out->experts == NULL)
         return false;
     for (uint64_t l = 0; l < out->n_layers; l++) {
@@ -360,9 +361,10 @@ bool gk_score_run(const gk_score_job *job, gk_score *out, gk_err *err)
     ok = ok && run_layers(&s, model, base, err);
     ok = ok && (job->logits == NULL || first_window_logits(&s, model, err));
     if (ok && s.n > 0) {
-        const gk_logit_job logits = {s.row, s.begin, gk_div_up(o->n_windows, gk_batch_windows(o->ctx)),
-                                     take_block, &s};
-        ok = gk_stream_logits(base != NULL ? base : model, base != NULL ? model : NULL, &logits, err)
+        const gk_logit_job logits = {
+            s.row, s.begin, gk_div_up(o->n_windows, gk_batch_windows(o->ctx)), take_block, &s};
+        ok = gk_stream_logits(base != NULL ? base : model, base != NULL ? model : NULL, &logits,
+                              err)
              && set_figures(&s, err);
     }
     gk_stream_free(model);
