@@ -10,6 +10,7 @@ import warnings
 
 warnings.filterwarnings("ignore")
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("LLM_COMPRESSOR_LOG_DISABLED", "true")
 
 import torch  # noqa: E402
 from compressed_tensors.compressors import BaseCompressor, compress_module, decompress_module  # noqa: E402
@@ -154,7 +155,7 @@ def loads(name, config, stored, schemes, plain, bf16):
 def writes(name, stored, schemes, plain, method):
     """With our scales (and zero points) the library chooses our codes and packs our bytes; round to
     nearest has its scales, too, when it computes in float32."""
-    n_bytes, n_scales, n_zeros = 0, 0, 0
+    n_bytes, n_scales = 0, 0
     codec = BaseCompressor.get_value_from_registry("pack-quantized")
     for m, s in schemes.items():
         p, w = parts(stored, m), plain[m + ".weight"].float()
@@ -163,17 +164,15 @@ def writes(name, stored, schemes, plain, method):
             zero = unpack_from_int32(p["weight_zero_point"], s.weights.num_bits, scale.shape, packed_dim=0)
         made = codec.compress({"weight": w, "weight_scale": scale, "weight_zero_point": zero}, s)
         n_bytes += all(same(made[k], p[k]) for k in p if k != "weight_scale")
-        group = s.weights.group_size or w.shape[1]
+        group = s.weights.group_size if s.weights.strategy == "group" else w.shape[1]
         g = w.reshape(w.shape[0], -1, group)
-        scales, zeros = calculate_qparams(g.amin(-1), g.amax(-1), s.weights)
+        scales, _ = calculate_qparams(g.amin(-1), g.amax(-1), s.weights)
         n_scales += same(scales.bfloat16(), p["weight_scale"])
-        n_zeros += zero is not None and torch.equal(zeros.to(torch.int8), zero)
     check(f"{name} {method}: with our scales the library packs our bytes", n_bytes == len(schemes) > 0,
           f"{n_bytes} of {len(schemes)} modules")
     if method == "rtn":
         check(f"{name} rtn: the library's scales, computed in float32, are ours",
-              n_scales == len(schemes), f"{n_scales} of {len(schemes)} modules"
-              + (f", zero points of {n_zeros}" if n_zeros else ""))
+              n_scales == len(schemes), f"{n_scales} of {len(schemes)} modules")
 
 
 def theirs_of(scheme):
@@ -193,6 +192,8 @@ def essence(directory):
     for g in groups:
         for key in ("observer", "observer_kwargs"):
             g["weights"].pop(key)
+        if g["weights"]["strategy"] == "channel":           # None and -1 say the same
+            g["weights"].pop("group_size")
     return {k: c[k] for k in ("quant_method", "format", "quantization_status", "kv_cache_scheme")}, groups
 
 
@@ -235,7 +236,7 @@ def directories(label, model, schemes):
 
 def main():
     logger.remove()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)        # spinning threads lose on a busy machine
     directories("tiny", TINY, SCHEMES)
     directories("odd", os.path.join(MODELS, "odd"), ["int4", "int8-g64", "int4-channel", "int4-g64-asym"])
 

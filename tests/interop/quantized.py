@@ -151,8 +151,18 @@ def errors_told():
           f"{len(files)} files")
 
 
+def cast():
+    """--dtype casts what stays plain; scales and codes stay."""
+    plain, raw = ref.load_raw(quantize("cast", "--scheme", "int4", "--dtype", "f32")), ref.load_raw(TINY)
+    kept = [n for n in plain if n in raw]
+    exact = sum(plain[n][0] == "F32" and plain[n][1].tobytes() == ref.bf16_to_f32(raw[n][1]).tobytes()
+                for n in kept)
+    check("--dtype f32 widens the plain tensors", exact == len(kept) == 13, f"{exact} of {len(kept)}")
+
+
 def main():
     g = golden()
+    cast()
     recipes(g)
     ceilings()
     live(g)

