@@ -132,6 +132,13 @@ static bool fit_module(gk_plan *p, const member *m, uint64_t n, gk_err *err)
                 s->name);
         return gk_fail_at(err, NULL, m[0].item->from->name);
     }
+    /* seen with vLLM 0.24: compressed_tensors_moe_wna16_marlin.py asserts group_size == -1 */
+    if (check && m[0].fused == GK_FUSED_EXPERTS && s->kind == GK_SCHEME_INT && s->bits == 8
+        && s->group > 0
+        && !gk_findings_addf(&p->notes, "engine", GK_WARN, NULL, m[0].item->from->name, err,
+                             "vLLM 0.24 loads 8-bit experts with one scale a row only: for it, add "
+                             "--rule 'experts=int8-channel'"))
+        return false;
     for (uint64_t i = 0; i < n; i++) /* unequal parts shrink one by one */
         if (m[i].item->to.kind == GK_SCHEME_INT && m[i].item->to.group > 0) {
             const bool together = gk_scheme_same(&m[i].item->to, s) && i == 0;
@@ -309,7 +316,7 @@ static void add_weights(gk_text *out, const gk_scheme *s)
     gk_json_bool(out, "symmetric", s->symmetric);
     gk_json_string(out, "strategy", s->group == 0 ? "channel" : "group");
     if (s->group == 0)
-        gk_json_raw(out, "group_size", "null", 4);
+        gk_json_raw(out, "group_size", "-1", 2); /* vLLM compares with -1 */
     else
         gk_json_uint(out, "group_size", s->group);
     gk_json_raw(out, "block_structure", "null", 4);

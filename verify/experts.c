@@ -32,6 +32,7 @@ bool gk_dense(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
     p.w[0] = gk_layer_tensor(s, l, "mlp.down_proj", err);
     p.w[1] = NULL;
     p.in = h;
+    p.unordered = true;
     p.out = s->y;
     return p.w[0] != NULL && gk_multiply(s, &p, err);
 }
@@ -136,6 +137,7 @@ static bool run_expert(gk_stream *s, uint64_t layer, const gk_chunk *c, uint64_t
     if (!gk_multiply(s, &p, err))
         return false;
     p = (gk_product){.w = {w[1], NULL},
+                     .unordered = true,
                      .in = h,
                      .out = out,
                      .begin = s->expert_begin,

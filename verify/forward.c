@@ -45,7 +45,7 @@ static uint64_t batch_tokens(const gk_forward_options *o)
 
 static uint64_t worker_bytes(const gk_arch *a, const gk_forward_options *o)
 {
-    return (2 * block_floats(a) + 2 * batch_tokens(o) * 512 + (GK_QUERY_BLOCK + a->sizes.head_dim)
+    return (2 * block_floats(a) + 4 * batch_tokens(o) * 512 + (GK_QUERY_BLOCK + a->sizes.head_dim)
             * o->ctx) * sizeof(float) + 4 * block_floats(a) + 65536;
 }
 
@@ -111,11 +111,12 @@ static bool open_workers(gk_stream *s, gk_err *err)
         k->w[1] = gk_alloc(floats, sizeof(float), err);
         k->t[0] = gk_alloc(batch_tokens(&s->o) * 512, sizeof(float), err);
         k->t[1] = gk_alloc(batch_tokens(&s->o) * 512, sizeof(float), err);
+        k->sum = gk_alloc(batch_tokens(&s->o) * 512, sizeof(double), err);
         k->scratch = gk_alloc(scratch + 64, 1, err);
         k->scores = gk_alloc(GK_QUERY_BLOCK * s->o.ctx, sizeof(float), err);
         k->v_t = gk_alloc(s->a.sizes.head_dim * s->o.ctx, sizeof(float), err);
         if (k->w[0] == NULL || k->w[1] == NULL || k->t[0] == NULL || k->t[1] == NULL
-            || k->scratch == NULL || k->scores == NULL || k->v_t == NULL)
+            || k->sum == NULL || k->scratch == NULL || k->scores == NULL || k->v_t == NULL)
             return false;
     }
     return s->worker != NULL;
@@ -256,7 +257,7 @@ void gk_stream_free(gk_stream *s)
         return;
     for (int i = 0; s->worker != NULL && i < s->o.threads; i++) {
         gk_worker *k = &s->worker[i];
-        void *all[] = {k->w[0], k->w[1], k->t[0], k->t[1], k->scratch, k->scores, k->v_t};
+        void *all[] = {k->w[0], k->w[1], k->t[0], k->t[1], k->sum, k->scratch, k->scores, k->v_t};
         for (size_t j = 0; j < sizeof all / sizeof all[0]; j++)
             gk_free(all[j]);
     }

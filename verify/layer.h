@@ -11,6 +11,7 @@
 typedef struct gk_worker {
     float *w[2];    /* decoded row blocks                                */
     float *t[2];    /* products before the activation joins them         */
+    double *sum;    /* of blocks of a product                            */
     void  *scratch; /* of gk_decode()                                    */
     float *scores;  /* [query block, ctx] */
     float *v_t;     /* [D, ctx]           */
@@ -39,9 +40,12 @@ struct gk_stream {
 };
 
 /* out = act(in W0^T) * (in W1^T), or in W0^T when W1 is NULL; batch b is rows
- * [begin[b], begin[b + 1]) of in (W->n_cols wide) and out (W->n_rows wide). */
+ * [begin[b], begin[b + 1]) of in (W->n_cols wide) and out (W->n_rows wide). With unordered
+ * set the inputs are hidden units, which a release may list in any order: they are summed
+ * in blocks and the blocks in double, so that exchanged slices change (next to) nothing. */
 typedef struct gk_product {
     const gk_tensor *w[2];
+    bool             unordered;
     const float     *in;
     float           *out;
     const uint64_t  *begin;
