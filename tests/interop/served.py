@@ -126,7 +126,8 @@ DIRECTORIES = {          # name: arguments of quantize, None for convert
         "--rule", r"layers\.0\.self_attn\.o_proj=keep", "--rule", r"layers\.1\.block_sparse_moe\.experts=keep"),
     "int4-channel": ("--scheme", "int4-channel"),
     "int8-channel": ("--scheme", "int8-channel"),
-    "int8": ("--scheme", "int8"),
+    # with a scale for every 128 weights vLLM refuses 8-bit experts, which the plan says
+    "int8 with channel experts": ("--scheme", "int8", "--rule", "experts=int8-channel"),
 }
 
 
