@@ -122,6 +122,31 @@ static inline double fold(lanes a)
     return sum;
 }
 
+/* fold() of n lanes */
+static inline void fold_all(const lanes *a, int n, double *out)
+{
+#ifdef KERNELS_VECTOR
+    if (n == 4) { /* side by side */
+        float v[4][LANES];
+        __m256d sum = {0};
+        for (int k = 0; k < 4; k++)
+            store(a[k], v[k]);
+        for (int i = 0; i < LANES; i += 4) {
+            __m128 r[4];
+            for (int k = 0; k < 4; k++)
+                r[k] = _mm_loadu_ps(v[k] + i);
+            _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+            for (int k = 0; k < 4; k++)
+                sum += _mm256_cvtps_pd(r[k]);
+        }
+        memcpy(out, &sum, sizeof sum);
+        return;
+    }
+#endif
+    for (int k = 0; k < n; k++)
+        out[k] = fold(a[k]);
+}
+
 /* ---- conversions ------------------------------------------------------------ */
 
 static void bf16_to_f32(const void *in, uint64_t n, float *out)
@@ -343,52 +368,79 @@ static void quantize(const float *w, uint64_t n, float scale, const gk_grid *g, 
     }
 }
 
-/* q - zero for a weight, by the reciprocal */
-static inline lanes level(lanes w, lanes inverse, const lanes g[3])
+/* q - zero for a weight, by the reciprocal; g: lo, hi. Where there is no zero point, adding
+ * it could only change the sign of a zero, which no sum shows. */
+static inline lanes level(lanes w, lanes inverse, const lanes g[2], const lanes *zero)
 {
-    const lanes magic = splat(MAGIC);
-    const lanes x = clamp(add(mul(w, inverse), g[2]), g[0], g[1]);
-    return sub(sub(add(x, magic), magic), g[2]);
+    const lanes magic = splat(MAGIC), x = mul(w, inverse);
+    const lanes q = add(clamp(zero == NULL ? x : add(x, *zero), g[0], g[1]), magic);
+
+    return zero == NULL ? sub(q, magic) : sub(sub(q, magic), *zero);
 }
 
-static inline void grid_lanes(const gk_grid *g, lanes out[3])
+/* The errors of n tries. Inlined with n, has_zero and has_mass known. */
+static inline __attribute__((always_inline)) void errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid,
+                             const gk_try *try, int n, bool has_zero, double *out)
 {
-    out[0] = splat(g->lo);
-    out[1] = splat(g->hi);
-    out[2] = splat(g->zero);
+    const lanes g[2] = {splat(grid->lo), splat(grid->hi)};
+    lanes zero[GK_TRIES], s[GK_TRIES], inverse[GK_TRIES], sum[GK_TRIES];
+
+    for (int k = 0; k < n; k++) {
+        zero[k] = splat(try[k].zero);
+        s[k] = splat(try[k].scale);
+        inverse[k] = splat(1.0f / try[k].scale);
+        sum[k] = splat(0);
+    }
+    for (uint64_t i = 0; i < len; i += LANES) {
+        const uint64_t left = len - i;
+        const lanes a = left < LANES ? load_tail(w + i, left) : load(w + i);
+        const lanes mass = m == NULL     ? splat(1)
+                           : left < LANES ? load_tail(m + i, left)
+                                          : load(m + i);
+        for (int k = 0; k < n; k++) {
+            const lanes q = level(a, inverse[k], g, has_zero ? &zero[k] : NULL);
+            const lanes d = sub(a, mul(q, s[k]));
+            sum[k] = add(sum[k], m == NULL ? mul(d, d) : mul(mul(d, d), mass));
+        }
+    }
+    fold_all(sum, n, out);
 }
 
 static double error(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid)
 {
-    const lanes s = splat(scale), inverse = splat(1.0f / scale);
-    lanes g[3], sum = splat(0);
-    uint64_t i = 0;
+    const gk_try one = {scale, grid->zero};
+    double e;
 
-    grid_lanes(grid, g);
-    for (; i + LANES <= n; i += LANES) {
-        const lanes a = load(w + i);
-        const lanes d = sub(a, mul(level(a, inverse, g), s));
-        sum = add(sum, m == NULL ? mul(d, d) : mul(mul(d, d), load(m + i)));
-    }
-    if (i < n) {
-        const lanes a = load_tail(w + i, n - i);
-        const lanes d = sub(a, mul(level(a, inverse, g), s));
-        sum = add(sum, m == NULL ? mul(d, d) : mul(mul(d, d), load_tail(m + i, n - i)));
-    }
-    return fold(sum);
+    errors_of(w, m, n, grid, &one, 1, true, &e);
+    return e;
+}
+
+static void errors(const float *w, const float *m, uint64_t n, const gk_grid *grid,
+                   const gk_try *try, double *out)
+{
+    bool has_zero = false;
+
+    for (int k = 0; k < GK_TRIES; k++)
+        has_zero |= try[k].zero != 0;
+    if (has_zero)
+        errors_of(w, m, n, grid, try, GK_TRIES, true, out);
+    else if (m != NULL)
+        errors_of(w, m, n, grid, try, GK_TRIES, false, out);
+    else
+        errors_of(w, NULL, n, grid, try, GK_TRIES, false, out);
 }
 
 static void fit(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
                 double *wq, double *qq)
 {
-    const lanes inverse = splat(1.0f / scale);
-    lanes g[3], sum_wq = splat(0), sum_qq = splat(0);
+    const lanes inverse = splat(1.0f / scale), zero = splat(grid->zero);
+    const lanes g[2] = {splat(grid->lo), splat(grid->hi)};
+    lanes sum_wq = splat(0), sum_qq = splat(0);
 
-    grid_lanes(grid, g);
     for (uint64_t i = 0; i < n; i += LANES) {
         const uint64_t k = n - i < LANES ? n - i : LANES;
         const lanes a = k == LANES ? load(w + i) : load_tail(w + i, k);
-        const lanes q = level(a, inverse, g);
+        const lanes q = level(a, inverse, g, &zero);
         const lanes one = k == LANES ? splat(1) : load_tail((const float[LANES]){
             1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, k);
         const lanes mass = m == NULL ? one : k == LANES ? load(m + i) : load_tail(m + i, k);
@@ -449,6 +501,7 @@ const gk_kernels KERNELS = {
     .range = range,
     .quantize = quantize,
     .error = error,
+    .errors = errors,
     .fit = fit,
     .row_error = row_error,
 };
