@@ -379,8 +379,9 @@ static inline lanes level(lanes w, lanes inverse, const lanes g[2], const lanes 
 }
 
 /* The errors of n tries. Inlined with n, has_zero and has_mass known. */
-static inline __attribute__((always_inline)) void errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid,
-                             const gk_try *try, int n, bool has_zero, double *out)
+static inline __attribute__((always_inline)) void
+errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid, const gk_try *try,
+          int n, bool has_zero, double *out)
 {
     const lanes g[2] = {splat(grid->lo), splat(grid->hi)};
     lanes zero[GK_TRIES], s[GK_TRIES], inverse[GK_TRIES], sum[GK_TRIES];
