@@ -25,31 +25,37 @@ const char *gk_method_name(gk_method method)
 
 /* ---- one group ------------------------------------------------------------- */
 
+#define MOST_TRIES 32
+
 typedef struct group {
     const gk_kernels *k;
     const float      *w, *m; /* weights, their importance or NULL */
     uint64_t          n;
     int               bits;
-    float             lo, hi; /* extremes, lo <= 0 <= hi */
+    float             lo, hi; /* extremes, lo <= 0 <= hi          */
+    gk_try            best;   /* so far; a bf16 value             */
+    double            least;  /* its error                        */
 } group;
 
-typedef struct choice {
-    float   scale; /* a bf16 value */
-    gk_grid grid;
-} choice;
+/* Rounds n scales to bf16. Zero becomes bf16's epsilon (as compressed-tensors has it), and
+ * what a scale cannot hold the largest that it can. */
+static void round_scales(const group *g, float *x, uint64_t n)
+{
+    uint16_t bits[MOST_TRIES];
 
-/* Zero becomes the epsilon of bf16 (as compressed-tensors has it), and what a scale
- * cannot hold the largest that it can. */
+    g->k->f32_to_bf16(x, n, bits);
+    for (uint64_t i = 0; i < n; i++)
+        if ((bits[i] & 0x7F80) == 0x7F80)
+            bits[i] = (uint16_t)((bits[i] & 0x8000) | 0x7F7F);
+    g->k->bf16_to_f32(bits, n, x);
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = x[i] == 0 ? 0.0078125f : x[i];
+}
+
 static float as_bf16(const group *g, float x)
 {
-    uint16_t bits;
-    float back;
-
-    g->k->f32_to_bf16(&x, 1, &bits);
-    if ((bits & 0x7F80) == 0x7F80)
-        bits = (uint16_t)((bits & 0x8000) | 0x7F7F);
-    g->k->bf16_to_f32(&bits, 1, &back);
-    return back == 0 ? 0.0078125f : back;
+    round_scales(g, &x, 1);
+    return x;
 }
 
 static gk_grid grid_of(int bits, float zero)
@@ -75,46 +81,55 @@ static float zero_for(const group *g, float lo, float scale)
     return rintf(z);
 }
 
-static choice choose_rtn(const group *g, bool symmetric)
+static gk_try choose_rtn(const group *g, bool symmetric)
 {
     const float most = -g->lo > g->hi ? -g->lo : g->hi;
-    choice c;
 
-    if (symmetric) {
-        c.scale = as_bf16(g, most / (steps(g) / 2));
-        c.grid = grid_of(g->bits, 0);
-    } else {
-        c.scale = as_bf16(g, (g->hi - g->lo) / steps(g));
-        c.grid = grid_of(g->bits, zero_for(g, g->lo, c.scale));
-    }
-    return c;
+    if (symmetric)
+        return (gk_try){as_bf16(g, most / (steps(g) / 2)), 0};
+    const float scale = as_bf16(g, (g->hi - g->lo) / steps(g));
+    return (gk_try){scale, zero_for(g, g->lo, scale)};
 }
 
-/* Takes the candidate when it is strictly better: the first of equals stays. */
-static bool try_choice(const group *g, choice c, choice *best, double *least)
+/* Takes the best of n tries (n at most MOST_TRIES) when it is strictly better than what was
+ * found before: the first of equals stays. Returns its index, else -1. */
+static int try_all(group *g, gk_try *try, int n)
 {
-    const double e = g->k->error(g->w, g->m, g->n, c.scale, &c.grid);
+    const gk_grid grid = grid_of(g->bits, 0);
+    double e[MOST_TRIES];
+    int taken = -1;
 
-    if (!(e < *least))
-        return false;
-    *least = e;
-    *best = c;
-    return true;
+    for (int i = n; i % GK_TRIES != 0; i++)
+        try[i] = try[n - 1];
+    for (int i = 0; i < n; i += GK_TRIES)
+        g->k->errors(g->w, g->m, g->n, &grid, try + i, e + i);
+    for (int i = 0; i < n; i++)
+        if (e[i] < g->least) {
+            g->least = e[i];
+            g->best = try[i];
+            taken = i;
+        }
+    return taken;
 }
 
 /* The least-squares scale for the codes that the best choice gives, twice. */
-static void refit(const group *g, choice *best, double *least)
+static void refit(group *g)
 {
+    const gk_grid grid = grid_of(g->bits, g->best.zero);
+    double wq, qq;
+
     for (int i = 0; i < 2; i++) {
-        double wq, qq;
-        const double before = *least;
-        g->k->fit(g->w, g->m, g->n, best->scale, &best->grid, &wq, &qq);
+        g->k->fit(g->w, g->m, g->n, g->best.scale, &grid, &wq, &qq);
         if (qq <= 0)
             return;
-        choice c = {as_bf16(g, (float)(wq / qq)), best->grid};
-        try_choice(g, c, best, least);
-        if (!(*least < before))
+        const float scale = as_bf16(g, (float)(wq / qq));
+        if (scale == g->best.scale)
             return;
+        const double e = g->k->error(g->w, g->m, g->n, scale, &grid);
+        if (!(e < g->least))
+            return;
+        g->least = e;
+        g->best.scale = scale;
     }
 }
 
@@ -122,58 +137,75 @@ static void refit(const group *g, choice *best, double *least)
 typedef struct span {
     float first, step;
     int   n;
-    float fine[4]; /* then around the best of these; 0 ends */
+    float fine[GK_TRIES]; /* then around the best of these; 0: not at all */
 } span;
 
 /* The extreme value may land on either end of the code range (-8 or 7; the scale takes
  * the sign that this needs), and clipping it pays when that makes the steps finer, so
  * d runs on both sides of both ends. With 8 bits clipping never pays. */
-static choice search_symmetric(const group *g)
+static void search_symmetric(group *g)
 {
     static const span four = {6, 0.4f, 11, {-0.2f, 0.2f, -0.1f, 0.1f}};
     static const span eight = {127, 0.5f, 5, {0}};
     const span *s = g->bits == 4 ? &four : &eight;
     const float extreme = -g->lo > g->hi ? g->lo : g->hi;
-    const gk_grid grid = grid_of(g->bits, 0);
-    choice best = choose_rtn(g, true);
-    double least = g->k->error(g->w, g->m, g->n, best.scale, &best.grid);
-    float found = extreme / best.scale;
+    float d[MOST_TRIES], x[MOST_TRIES];
+    gk_try try[MOST_TRIES];
+    const int n = 1 + 2 * s->n;
 
-    for (int i = 0; i < 2 * s->n; i++) {
-        const float d = (s->first + s->step * (float)(i / 2)) * (i % 2 == 0 ? -1.0f : 1.0f);
-        if (try_choice(g, (choice){as_bf16(g, extreme / d), grid}, &best, &least))
-            found = d;
+    d[0] = extreme / g->best.scale;
+    x[0] = g->best.scale;
+    for (int i = 1; i < n; i++) {
+        d[i] = (s->first + s->step * (float)((i - 1) / 2)) * (i % 2 == 1 ? -1.0f : 1.0f);
+        x[i] = extreme / d[i];
     }
-    for (int i = 0; i < 4 && s->fine[i] != 0; i++)
-        try_choice(g, (choice){as_bf16(g, extreme / (found + s->fine[i])), grid}, &best, &least);
-    refit(g, &best, &least);
-    return best;
+    round_scales(g, x, (uint64_t)n);
+    for (int i = 0; i < n; i++)
+        try[i] = (gk_try){x[i], 0};
+    const int taken = try_all(g, try, n);
+    if (s->fine[0] == 0)
+        return;
+    for (int i = 0; i < GK_TRIES; i++)
+        x[i] = extreme / (d[taken < 0 ? 0 : taken] + s->fine[i]);
+    round_scales(g, x, GK_TRIES);
+    for (int i = 0; i < GK_TRIES; i++)
+        try[i] = (gk_try){x[i], 0};
+    try_all(g, try, GK_TRIES);
 }
 
-static choice search_asymmetric(const group *g)
+static void search_asymmetric(group *g)
 {
-    choice best = choose_rtn(g, false);
-    double least = g->k->error(g->w, g->m, g->n, best.scale, &best.grid);
+    enum { STEPS = 10 };
+    float shrink[STEPS], x[STEPS];
+    gk_try try[MOST_TRIES] = {g->best};
+    int n = 1;
 
-    for (int i = 0; i < 10; i++) {
-        const float shrink = 1.03f - 0.03f * (float)i;
-        const float s = as_bf16(g, (g->hi - g->lo) * shrink / steps(g));
-        const float z = zero_for(g, g->lo * shrink, s);
-        for (int dz = -1; dz <= 1; dz++) {
-            const gk_grid grid = grid_of(g->bits, z + (float)dz);
-            if (grid.zero >= grid.lo && grid.zero <= grid.hi)
-                try_choice(g, (choice){s, grid}, &best, &least);
-        }
+    for (int i = 0; i < STEPS; i++) {
+        shrink[i] = 1.03f - 0.03f * (float)i;
+        x[i] = (g->hi - g->lo) * shrink[i] / steps(g);
     }
-    refit(g, &best, &least);
-    return best;
+    round_scales(g, x, STEPS);
+    for (int i = 0; i < STEPS; i++) {
+        const float z = zero_for(g, g->lo * shrink[i], x[i]);
+        const gk_grid grid = grid_of(g->bits, z);
+        for (int dz = -1; dz <= 1; dz++)
+            if (z + (float)dz >= grid.lo && z + (float)dz <= grid.hi)
+                try[n++] = (gk_try){x[i], z + (float)dz};
+    }
+    try_all(g, try, n);
 }
 
-static choice choose(const group *g, const gk_group_job *job)
+static void choose(group *g, const gk_group_job *job)
 {
+    g->best = choose_rtn(g, job->scheme->symmetric);
+    g->least = INFINITY;
     if (job->method == GK_METHOD_RTN || (g->lo == 0 && g->hi == 0))
-        return choose_rtn(g, job->scheme->symmetric);
-    return job->scheme->symmetric ? search_symmetric(g) : search_asymmetric(g);
+        return;
+    if (job->scheme->symmetric)
+        search_symmetric(g);
+    else
+        search_asymmetric(g);
+    refit(g);
 }
 
 /* ---- rows ------------------------------------------------------------------ */
@@ -193,11 +225,12 @@ void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, uin
             g.m = job->importance == NULL ? NULL : job->importance + col;
             g.n = job->n_cols - col < width ? job->n_cols - col : width;
             g.k->range(g.w, g.n, &g.lo, &g.hi);
-            const choice c = choose(&g, job);
-            g.k->f32_to_bf16(&c.scale, 1, &scales[at]);
-            g.k->quantize(g.w, g.n, c.scale, &c.grid, codes + r * job->n_cols + col);
+            choose(&g, job);
+            const gk_grid grid = grid_of(g.bits, g.best.zero);
+            g.k->f32_to_bf16(&g.best.scale, 1, &scales[at]);
+            g.k->quantize(g.w, g.n, g.best.scale, &grid, codes + r * job->n_cols + col);
             if (zeros != NULL)
-                zeros[at] = (int8_t)c.grid.zero;
+                zeros[at] = (int8_t)g.best.zero;
         }
 }
 

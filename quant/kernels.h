@@ -17,6 +17,13 @@ typedef struct gk_grid {
     float zero; /* 0 when symmetric */
 } gk_grid;
 
+/* A scale that may be chosen, and its zero point. */
+typedef struct gk_try {
+    float scale, zero;
+} gk_try;
+
+#define GK_TRIES 4
+
 typedef struct gk_kernels {
     const char *isa;
 
@@ -51,6 +58,10 @@ typedef struct gk_kernels {
     /* Returns sum m * (w - (q - zero) * scale)^2 over n weights quantized with that
      * scale (through its reciprocal); m may be NULL: ones. */
     double (*error)(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid);
+
+    /* error() of GK_TRIES tries at once, into out [GK_TRIES]; lo and hi are the grid's. */
+    void (*errors)(const float *w, const float *m, uint64_t n, const gk_grid *grid,
+                   const gk_try *try, double *out);
 
     /* Sums for the least-squares scale: *wq = sum m w (q - zero), *qq = sum m (q - zero)^2,
      * with q from that scale as in error(). */

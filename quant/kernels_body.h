@@ -17,44 +17,61 @@
 /* lanes never cross a call: everything that takes or returns them is inlined */
 #pragma GCC diagnostic ignored "-Wpsabi"
 #include <immintrin.h>
-typedef float    lanes __attribute__((vector_size(64)));
-typedef int32_t  masks __attribute__((vector_size(64)));
-typedef int8_t   codes16 __attribute__((vector_size(16)));
-typedef double   wide __attribute__((vector_size(64)));
-typedef float    half __attribute__((vector_size(32)));
-
-static inline lanes splat(float x) { return x - (lanes){0}; }
-static inline lanes add(lanes a, lanes b) { return a + b; }
-static inline lanes sub(lanes a, lanes b) { return a - b; }
-static inline lanes mul(lanes a, lanes b) { return a * b; }
-static inline lanes div16(lanes a, lanes b) { return a / b; }
-/* the instructions compute a < b ? a : b (a > b ? a : b), NaN included */
 #ifdef __AVX512F__
-static inline lanes lower(lanes a, lanes b) { return (lanes)_mm512_min_ps((__m512)a, (__m512)b); }
-static inline lanes upper(lanes a, lanes b) { return (lanes)_mm512_max_ps((__m512)a, (__m512)b); }
+#define UNIT 64 /* bytes of a register */
+#define MIN_PS _mm512_min_ps
+#define MAX_PS _mm512_max_ps
+typedef __m512 unit;
 #else
-typedef union pair {
-    lanes  all;
-    __m256 half[2];
-} pair;
-static inline lanes lower(lanes a, lanes b)
-{
-    const pair x = {.all = a}, y = {.all = b};
-    return (pair){.half = {_mm256_min_ps(x.half[0], y.half[0]),
-                           _mm256_min_ps(x.half[1], y.half[1])}}.all;
-}
-static inline lanes upper(lanes a, lanes b)
-{
-    const pair x = {.all = a}, y = {.all = b};
-    return (pair){.half = {_mm256_max_ps(x.half[0], y.half[0]),
-                           _mm256_max_ps(x.half[1], y.half[1])}}.all;
-}
+#define UNIT 32
+#define MIN_PS _mm256_min_ps
+#define MAX_PS _mm256_max_ps
+typedef __m256 unit;
 #endif
-static inline float lane(lanes a, int i) { return a[i]; }
+typedef int32_t unit_bits __attribute__((vector_size(UNIT)));
+typedef int8_t  unit_codes __attribute__((vector_size(UNIT / 4)));
+typedef double  wide __attribute__((vector_size(UNIT)));
+typedef float   narrow __attribute__((vector_size(UNIT / 2)));
+
+/* Whole registers: GCC keeps a vector that is wider than one on the stack. */
+#define UNITS (LANES * 4 / UNIT)
+typedef struct lanes {
+    unit u[UNITS];
+} lanes;
+
+#define EACH(expr)                    \
+    lanes r_;                         \
+    for (int i = 0; i < UNITS; i++)   \
+        r_.u[i] = (expr);             \
+    return r_
+static inline unit load_unit(const float *p)
+{
+    unit a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+static inline lanes load(const float *p) { EACH(load_unit(p + i * UNIT / 4)); }
+static inline lanes splat(float x) { EACH(x - (unit){0}); }
+static inline lanes add(lanes a, lanes b) { EACH(a.u[i] + b.u[i]); }
+static inline lanes sub(lanes a, lanes b) { EACH(a.u[i] - b.u[i]); }
+static inline lanes mul(lanes a, lanes b) { EACH(a.u[i] * b.u[i]); }
+static inline lanes div16(lanes a, lanes b) { EACH(a.u[i] / b.u[i]); }
+/* the instructions compute a < b ? a : b (a > b ? a : b), NaN included */
+static inline lanes lower(lanes a, lanes b) { EACH(MIN_PS(a.u[i], b.u[i])); }
+static inline lanes upper(lanes a, lanes b) { EACH(MAX_PS(a.u[i], b.u[i])); }
+#undef EACH
+static inline void store(lanes a, float *out)
+{
+    for (int i = 0; i < UNITS; i++)
+        memcpy(out + i * UNIT / 4, &a.u[i], UNIT);
+}
 static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
 {
-    const codes16 c = __builtin_convertvector((masks)rounded_plus_magic, codes16);
-    memcpy(out, &c, LANES);
+    for (int i = 0; i < UNITS; i++) {
+        const unit_codes c
+            = __builtin_convertvector((unit_bits)rounded_plus_magic.u[i], unit_codes);
+        memcpy(out + i * UNIT / 4, &c, sizeof c);
+    }
 }
 #else
 typedef struct lanes {
@@ -66,6 +83,7 @@ typedef struct lanes {
     for (int i = 0; i < LANES; i++)   \
         r_.v[i] = (expr);             \
     return r_
+static inline lanes load(const float *p) { EACH(p[i]); }
 static inline lanes splat(float x) { EACH(x); }
 static inline lanes add(lanes a, lanes b) { EACH(a.v[i] + b.v[i]); }
 static inline lanes sub(lanes a, lanes b) { EACH(a.v[i] - b.v[i]); }
@@ -74,7 +92,7 @@ static inline lanes div16(lanes a, lanes b) { EACH(a.v[i] / b.v[i]); }
 static inline lanes lower(lanes a, lanes b) { EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
 static inline lanes upper(lanes a, lanes b) { EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 #undef EACH
-static inline float lane(lanes a, int i) { return a.v[i]; }
+static inline void store(lanes a, float *out) { memcpy(out, a.v, sizeof a.v); }
 static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
 {
     for (int i = 0; i < LANES; i++) {
@@ -84,13 +102,6 @@ static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
     }
 }
 #endif
-
-static inline lanes load(const float *p)
-{
-    lanes a;
-    memcpy(&a, p, sizeof a);
-    return a;
-}
 
 /* The last n < LANES floats, zeros after them: they add nothing to any sum. */
 static inline lanes load_tail(const float *p, uint64_t n)
@@ -102,10 +113,38 @@ static inline lanes load_tail(const float *p, uint64_t n)
 
 static inline double fold(lanes a)
 {
+    float v[LANES];
     double sum = 0;
+
+    store(a, v);
     for (int i = 0; i < LANES; i++)
-        sum += (double)lane(a, i);
+        sum += (double)v[i];
     return sum;
+}
+
+/* fold() of n lanes */
+static inline void fold_all(const lanes *a, int n, double *out)
+{
+#ifdef KERNELS_VECTOR
+    if (n == 4) { /* side by side */
+        float v[4][LANES];
+        __m256d sum = {0};
+        for (int k = 0; k < 4; k++)
+            store(a[k], v[k]);
+        for (int i = 0; i < LANES; i += 4) {
+            __m128 r[4];
+            for (int k = 0; k < 4; k++)
+                r[k] = _mm_loadu_ps(v[k] + i);
+            _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+            for (int k = 0; k < 4; k++)
+                sum += _mm256_cvtps_pd(r[k]);
+        }
+        memcpy(out, &sum, sizeof sum);
+        return;
+    }
+#endif
+    for (int k = 0; k < n; k++)
+        out[k] = fold(a[k]);
 }
 
 /* ---- conversions ------------------------------------------------------------ */
@@ -277,6 +316,18 @@ static void decode(const int8_t *code, uint64_t n, float zero, float scale, floa
         out[i] = ((float)code[i] - zero) * scale;
 }
 
+/* The least of lanes that hold no NaN and no -0, so that their order is of no matter. */
+static inline float least(lanes a)
+{
+    float v[LANES];
+
+    store(a, v);
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int k = 0; k < n; k++)
+            v[k] = v[k + n] < v[k] ? v[k + n] : v[k];
+    return v[0];
+}
+
 static void range(const float *w, uint64_t n, float *lo, float *hi)
 {
     lanes low = splat(0), high = splat(0);
@@ -292,11 +343,8 @@ static void range(const float *w, uint64_t n, float *lo, float *hi)
         low = lower(a, low);
         high = upper(a, high);
     }
-    *lo = *hi = 0;
-    for (int k = 0; k < LANES; k++) {
-        *lo = lane(low, k) < *lo ? lane(low, k) : *lo;
-        *hi = lane(high, k) > *hi ? lane(high, k) : *hi;
-    }
+    *lo = least(low);
+    *hi = 0.0f - least(sub(splat(0), high)); /* never -0 */
 }
 
 /* A NaN or an infinity among the inputs is clamped to a bound, never undefined. */
@@ -320,52 +368,80 @@ static void quantize(const float *w, uint64_t n, float scale, const gk_grid *g, 
     }
 }
 
-/* q - zero for a weight, by the reciprocal */
-static inline lanes level(lanes w, lanes inverse, const lanes g[3])
+/* q - zero for a weight, by the reciprocal; g: lo, hi. Where there is no zero point, adding
+ * it could only change the sign of a zero, which no sum shows. */
+static inline lanes level(lanes w, lanes inverse, const lanes g[2], const lanes *zero)
 {
-    const lanes magic = splat(MAGIC);
-    const lanes x = clamp(add(mul(w, inverse), g[2]), g[0], g[1]);
-    return sub(sub(add(x, magic), magic), g[2]);
+    const lanes magic = splat(MAGIC), x = mul(w, inverse);
+    const lanes q = add(clamp(zero == NULL ? x : add(x, *zero), g[0], g[1]), magic);
+
+    return zero == NULL ? sub(q, magic) : sub(sub(q, magic), *zero);
 }
 
-static inline void grid_lanes(const gk_grid *g, lanes out[3])
+/* The errors of n tries. Inlined with n, has_zero and has_mass known. */
+static inline __attribute__((always_inline)) void
+errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid, const gk_try *try,
+          int n, bool has_zero, double *out)
 {
-    out[0] = splat(g->lo);
-    out[1] = splat(g->hi);
-    out[2] = splat(g->zero);
+    const lanes g[2] = {splat(grid->lo), splat(grid->hi)};
+    lanes zero[GK_TRIES], s[GK_TRIES], inverse[GK_TRIES], sum[GK_TRIES];
+
+    for (int k = 0; k < n; k++) {
+        zero[k] = splat(try[k].zero);
+        s[k] = splat(try[k].scale);
+        inverse[k] = splat(1.0f / try[k].scale);
+        sum[k] = splat(0);
+    }
+    for (uint64_t i = 0; i < len; i += LANES) {
+        const uint64_t left = len - i;
+        const lanes a = left < LANES ? load_tail(w + i, left) : load(w + i);
+        const lanes mass = m == NULL     ? splat(1)
+                           : left < LANES ? load_tail(m + i, left)
+                                          : load(m + i);
+        for (int k = 0; k < n; k++) {
+            const lanes q = level(a, inverse[k], g, has_zero ? &zero[k] : NULL);
+            const lanes d = sub(a, mul(q, s[k]));
+            sum[k] = add(sum[k], m == NULL ? mul(d, d) : mul(mul(d, d), mass));
+        }
+    }
+    fold_all(sum, n, out);
 }
 
 static double error(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid)
 {
-    const lanes s = splat(scale), inverse = splat(1.0f / scale);
-    lanes g[3], sum = splat(0);
-    uint64_t i = 0;
+    const gk_try one = {scale, grid->zero};
+    double e;
 
-    grid_lanes(grid, g);
-    for (; i + LANES <= n; i += LANES) {
-        const lanes a = load(w + i);
-        const lanes d = sub(a, mul(level(a, inverse, g), s));
-        sum = add(sum, m == NULL ? mul(d, d) : mul(mul(d, d), load(m + i)));
-    }
-    if (i < n) {
-        const lanes a = load_tail(w + i, n - i);
-        const lanes d = sub(a, mul(level(a, inverse, g), s));
-        sum = add(sum, m == NULL ? mul(d, d) : mul(mul(d, d), load_tail(m + i, n - i)));
-    }
-    return fold(sum);
+    errors_of(w, m, n, grid, &one, 1, true, &e);
+    return e;
+}
+
+static void errors(const float *w, const float *m, uint64_t n, const gk_grid *grid,
+                   const gk_try *try, double *out)
+{
+    bool has_zero = false;
+
+    for (int k = 0; k < GK_TRIES; k++)
+        has_zero |= try[k].zero != 0;
+    if (has_zero)
+        errors_of(w, m, n, grid, try, GK_TRIES, true, out);
+    else if (m != NULL)
+        errors_of(w, m, n, grid, try, GK_TRIES, false, out);
+    else
+        errors_of(w, NULL, n, grid, try, GK_TRIES, false, out);
 }
 
 static void fit(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
                 double *wq, double *qq)
 {
-    const lanes inverse = splat(1.0f / scale);
-    lanes g[3], sum_wq = splat(0), sum_qq = splat(0);
+    const lanes inverse = splat(1.0f / scale), zero = splat(grid->zero);
+    const lanes g[2] = {splat(grid->lo), splat(grid->hi)};
+    lanes sum_wq = splat(0), sum_qq = splat(0);
 
-    grid_lanes(grid, g);
     for (uint64_t i = 0; i < n; i += LANES) {
         const uint64_t k = n - i < LANES ? n - i : LANES;
         const lanes a = k == LANES ? load(w + i) : load_tail(w + i, k);
-        const lanes q = level(a, inverse, g);
+        const lanes q = level(a, inverse, g, &zero);
         const lanes one = k == LANES ? splat(1) : load_tail((const float[LANES]){
             1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, k);
         const lanes mass = m == NULL ? one : k == LANES ? load(m + i) : load_tail(m + i, k);
@@ -383,18 +459,19 @@ static void row_error(const float *w, const float *v, uint64_t n, double *err, d
     uint64_t i = 0;
 
 #ifdef KERNELS_VECTOR
-    wide ev = {0}, sv = {0};
-    for (; i + 8 <= n; i += 8) {
-        half a, b;
-        memcpy(&a, w + i, sizeof a);
-        memcpy(&b, v + i, sizeof b);
-        const wide x = __builtin_convertvector(a, wide);
-        const wide d = x - __builtin_convertvector(b, wide);
-        ev += d * d;
-        sv += x * x;
-    }
-    memcpy(e, &ev, sizeof e);
-    memcpy(s, &sv, sizeof s);
+    wide ev[64 / UNIT] = {0}, sv[64 / UNIT] = {0};
+    for (; i + 8 <= n; i += 8)
+        for (int k = 0; k < 64 / UNIT; k++) {
+            narrow a, b;
+            memcpy(&a, w + i + k * UNIT / 8, sizeof a);
+            memcpy(&b, v + i + k * UNIT / 8, sizeof b);
+            const wide x = __builtin_convertvector(a, wide);
+            const wide d = x - __builtin_convertvector(b, wide);
+            ev[k] += d * d;
+            sv[k] += x * x;
+        }
+    memcpy(e, ev, sizeof e);
+    memcpy(s, sv, sizeof s);
 #endif
     for (; i < n; i++) {
         const double x = (double)w[i], d = x - (double)v[i];
@@ -425,6 +502,7 @@ const gk_kernels KERNELS = {
     .range = range,
     .quantize = quantize,
     .error = error,
+    .errors = errors,
     .fit = fit,
     .row_error = row_error,
 };
