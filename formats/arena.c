@@ -75,12 +75,14 @@ void *gk_arena_alloc(gk_arena *a, uint64_t n, size_t size, gk_err *err)
 
     if (!gk_mul(n, size, &bytes) || !gk_add(bytes, ALIGNMENT, &padded) || padded > SIZE_MAX / 2)
         return no_memory(err, n, size), NULL;
+    if (!may_allocate()) /* each request counts, so that a test can fail any one */
+        return no_memory(err, n, size), NULL;
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     struct block *b = a->head;
     if (b == NULL || b->size - b->used < bytes) {
         /* a large request gets its own block, behind the one in use */
         size_t room = (size_t)gk_max(bytes, BLOCK_BYTES);
-        b = may_allocate() ? calloc(1, sizeof *b + room) : NULL;
+        b = calloc(1, sizeof *b + room);
         if (b == NULL)
             return no_memory(err, n, size), NULL;
         b->size = room;

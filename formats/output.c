@@ -1,6 +1,7 @@
 /* formats/output.c - building a directory under another name, and the one rename. */
 #include "formats/output.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -94,26 +95,30 @@ uint64_t gk_output_free_bytes(const char *out)
 
 /* ---- removing ------------------------------------------------------------- */
 
-/* Empties and removes a directory that we made, or that was to be replaced. Does
- * not follow links. Best effort: what cannot be removed stays. */
+/* Empties and removes a directory that we made, or that was to be replaced. Does not
+ * follow links, and asks for no memory of ours: it runs when there is none left. Best
+ * effort: what cannot be removed stays. */
+static void remove_dir_at(int parent, const char *name)
+{
+    const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (unlinkat(fd, e->d_name, 0) != 0 && errno == EISDIR)
+            remove_dir_at(fd, e->d_name);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    unlinkat(parent, name, AT_REMOVEDIR);
+}
+
 static void remove_dir(const char *path)
 {
-    gk_arena *a = gk_arena_new(NULL);
-    uint64_t n = 0;
-    const char **name = a == NULL ? NULL : gk_dir_names(a, path, &n, NULL);
-
-    for (uint64_t i = 0; name != NULL && i < n; i++) {
-        struct stat st;
-        char *inner = gk_path_join(a, path, name[i], NULL);
-        if (inner == NULL || lstat(inner, &st) != 0)
-            continue;
-        if (S_ISDIR(st.st_mode))
-            remove_dir(inner);
-        else
-            unlink(inner);
-    }
-    rmdir(path);
-    gk_arena_free(a);
+    remove_dir_at(AT_FDCWD, path);
 }
 
 /* ---- building ------------------------------------------------------------- */

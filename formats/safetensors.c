@@ -185,7 +185,7 @@ static bool check_entry(const gk_stored *s, const uint64_t *dim, const uint64_t 
                        gk_dtype_get((gk_dtype)s->dtype)->name, range[1] - range[0]);
     const uint64_t width = s->ndim > 0 ? dim[s->ndim - 1] : 1;
     if (width % gk_dtype_get((gk_dtype)s->dtype)->block_elems != 0)
-        return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+        return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
                        "a row of %" PRIu64 " elements of %s is not whole bytes", width,
                        gk_dtype_get((gk_dtype)s->dtype)->name);
     return true;
