@@ -10,7 +10,7 @@
 #define INDEX "model.safetensors.index.json"
 #define MANY  (UINT64_C(1) << 30)
 
-/* ---- plans and runs --------------------------------------------------------------- */
+/* ---- plans and runs ---------------------------------------------------------------- */
 
 static gk_plan_options plain_options(void)
 {
@@ -97,8 +97,8 @@ static const char *take_entry(const char *at, entry *e)
 {
     int n = 0;
     *e = (entry){.end = 0};
-    if (sscanf(at, ",\"%199[^\"]\":{\"dtype\":\"%15[A-Z0-9_]\",\"shape\":[%n", e->name, e->dtype, &n)
-            != 2 || n == 0)
+    if (sscanf(at, ",\"%199[^\"]\":{\"dtype\":\"%15[A-Z0-9_]\",\"shape\":[%n", e->name,
+               e->dtype, &n) != 2 || n == 0)
         fail_msg("no compact entry: %.80s", at);
     at += n;
     at += strspn(at, "0123456789,");
@@ -194,7 +194,8 @@ static void check_shards(const entry *e, size_t n, uint64_t max)
         uint64_t shard = 0;
         bool alone = true;
         for (size_t k = 0; k < n; k++) {
-            const bool same = module_len(e[k].name) == len && strncmp(e[k].name, e[i].name, len) == 0;
+            const bool same
+                = module_len(e[k].name) == len && strncmp(e[k].name, e[i].name, len) == 0;
             if (same)
                 assert_string_equal(e[k].file, e[i].file);
             if (strcmp(e[k].file, e[i].file) == 0) {
@@ -236,7 +237,7 @@ static size_t check_dir(const char *dir, uint64_t max)
     return files;
 }
 
-/* ---- conventions ------------------------------------------------------------------------ */
+/* ---- conventions ---------------------------------------------------------------- */
 
 static void one_file_follows_the_reference_writer(void **state)
 {
@@ -307,7 +308,7 @@ static void a_cast_changes_dtypes_and_config(void **state)
     }
 }
 
-/* ---- one input, one output ------------------------------------------------------------------- */
+/* ---- one input, one output ---------------------------------------------------------------- */
 
 /* The least memory that a plan of so many threads accepts. */
 static uint64_t least_memory(const gk_catalog *c, const char *rules, gk_plan_options o)
@@ -347,7 +348,7 @@ static void threads_and_memory_do_not_show(void **state)
         for (size_t t = 0; t < 3; t++) {
             gk_plan_options o = all[i].is_int ? int_options() : plain_options();
             o.method = all[i].method;
-            o.max_shard_bytes = 700000;
+            o.max_shard_bytes = 2500000;
             o.threads = threads[t];
             write_model(all[i].model, all[i].rules, &o, t == 0 ? WORK "/first" : OUT);
             if (t > 0)
@@ -377,7 +378,7 @@ static void ranks_do_not_show_in_the_weights(void **state)
     free(x);
 }
 
-/* ---- proofs -------------------------------------------------------------------------------------- */
+/* ---- proofs ---------------------------------------------------------------- */
 
 static void every_scheme_s_plan_tiles_its_files(void **state)
 {
@@ -433,7 +434,7 @@ static void every_scheme_reads_back(void **state)
     }
 }
 
-/* ---- values that are none -------------------------------------------------------------------------- */
+/* ---- values that are none ---------------------------------------------------------------- */
 
 /* Overwrites element `at` of a tensor of a file with the bytes of `bits`. */
 static void plant(const char *path, const char *tensor, uint64_t at, uint32_t bits, int width)
@@ -553,7 +554,7 @@ static void unchecked_values_are_kept_as_they_are(void **state)
     free(y);
 }
 
-/* ---- widths and engines ------------------------------------------------------------------------------ */
+/* ---- widths and engines ---------------------------------------------------------------- */
 
 static const gk_plan_item *item_named(const gk_plan *p, const char *name)
 {
@@ -706,7 +707,7 @@ static void codes_need_a_target_that_holds_them(void **state)
     expect_no_plan(TINY, "default = int4-g32", &o, GK_ERR_ARG, "compressed-tensors");
 }
 
-/* ---- config.json ------------------------------------------------------------------------------------------ */
+/* ---- config.json ---------------------------------------------------------------- */
 
 static char *written_config(const char *config, const char *rules, const gk_plan_options *o)
 {
