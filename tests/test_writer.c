@@ -9,6 +9,7 @@
 #define OUT   WORK "/out"
 #define INDEX "model.safetensors.index.json"
 #define MANY  (UINT64_C(1) << 30)
+#define WIDE  ((UINT64_C(1) << 20) + 192) /* columns of a matrix that tiles cut */
 
 /* ---- plans and runs ---------------------------------------------------------------- */
 
@@ -310,11 +311,11 @@ static void a_cast_changes_dtypes_and_config(void **state)
 
 /* ---- one input, one output ---------------------------------------------------------------- */
 
-/* The least memory that a plan of so many threads accepts. */
+/* The least memory, to a page, that a plan of so many threads accepts. */
 static uint64_t least_memory(const gk_catalog *c, const char *rules, gk_plan_options o)
 {
     uint64_t low = 0, high = MANY; /* low refuses, high accepts */
-    while (high - low > 1) {
+    while (high - low > 4096) {
         gk_err err = {0};
         o.memory_bytes = (low + high) / 2;
         gk_plan *p = try_plan(c, rules, &o, &err);
@@ -359,6 +360,53 @@ static void threads_and_memory_do_not_show(void **state)
             write_model(all[i].model, all[i].rules, &o, OUT);
             assert_same_dirs(WORK "/first", OUT);
         }
+}
+
+/* One matrix of BF16 [rows, cols] in a file without a config. */
+static void write_matrix(const char *path, uint64_t rows, uint64_t cols)
+{
+    char header[256] = {0};
+    const uint64_t bytes = rows * cols * 2, length = 200;
+    snprintf(header, sizeof header,
+             "{\"__metadata__\":{\"format\":\"pt\"},\"wide.weight\":{\"dtype\":\"BF16\",\"shape\":[%"
+             PRIu64 ",%" PRIu64 "],\"data_offsets\":[0,%" PRIu64 "]}}", rows, cols, bytes);
+    memset(header + strlen(header), ' ', 200 - strlen(header));
+    unsigned char *file = malloc(208 + bytes);
+    assert_non_null(file);
+    memcpy(file, &length, 8);
+    memcpy(file + 8, header, 200);
+    uint32_t seed = 5;
+    for (uint64_t i = 0; i < rows * cols; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        /* a sign, an exponent near 1, a mantissa */
+        const uint16_t bits = (uint16_t)((seed >> 16 & 0x80FF) | 0x3C00);
+        memcpy(file + 208 + 2 * i, &bits, 2);
+    }
+    write_bytes(path, file, 208 + bytes);
+    free(file);
+}
+
+/* Rows so long that tiles cut them. */
+static void tiles_that_cut_rows_do_not_show(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"keep", "f32", "int4-g64", "int8-g32-asym",
+                                          "int4-channel", "int4-channel-asym"};
+    fresh_dir(WORK "/model");
+    write_matrix(WORK "/model/model.safetensors", 9, WIDE);
+    gk_catalog *c = open_whole(WORK "/model");
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        gk_plan_options o = i < 2 ? plain_options() : int_options();
+        const char *rules = path_of("wide = %s\ndefault = keep", schemes[i]);
+        o.threads = 1;
+        write_model(WORK "/model", rules, &o, WORK "/first");
+        check_dir(WORK "/first", MANY);
+        o.threads = 3;
+        o.memory_bytes = least_memory(c, rules, o);
+        write_model(WORK "/model", rules, &o, OUT);
+        assert_same_dirs(WORK "/first", OUT);
+    }
+    gk_catalog_close(c);
 }
 
 static void ranks_do_not_show_in_the_weights(void **state)
@@ -535,6 +583,16 @@ static void of_many_the_first_is_named(void **state)
     for (int i = 0; i < 10; i++)
         expect_refused(WORK "/model", "model.layers.0.block_sparse_moe.experts.2.w1.weight", "NaN",
                        40, 9);
+}
+
+static void in_a_row_that_tiles_cut_the_place_is_named(void **state)
+{
+    (void)state;
+    const uint64_t col = (UINT64_C(1) << 20) + 100;
+    fresh_dir(WORK "/model");
+    write_matrix(WORK "/model/model.safetensors", 9, WIDE);
+    plant(WORK "/model/model.safetensors", "wide.weight", 7 * WIDE + col, 0x7F80, 2);
+    expect_refused(WORK "/model", "wide.weight", "infinity (Inf)", 7, col);
 }
 
 static void unchecked_values_are_kept_as_they_are(void **state)
@@ -853,6 +911,7 @@ int main(void)
         cmocka_unit_test(shards_stay_below_the_limit_and_modules_whole),
         cmocka_unit_test(a_cast_changes_dtypes_and_config),
         cmocka_unit_test(threads_and_memory_do_not_show),
+        cmocka_unit_test(tiles_that_cut_rows_do_not_show),
         cmocka_unit_test(ranks_do_not_show_in_the_weights),
         cmocka_unit_test(every_scheme_s_plan_tiles_its_files),
         cmocka_unit_test(every_scheme_reads_back),
@@ -860,6 +919,7 @@ int main(void)
         cmocka_unit_test(of_a_slice_the_place_in_the_whole_is_named),
         cmocka_unit_test(an_f32_router_is_looked_at_too),
         cmocka_unit_test(of_many_the_first_is_named),
+        cmocka_unit_test(in_a_row_that_tiles_cut_the_place_is_named),
         cmocka_unit_test(unchecked_values_are_kept_as_they_are),
         cmocka_unit_test(a_module_takes_the_next_smaller_group_together),
         cmocka_unit_test(what_stays_stands_in_ignore_by_all_its_names),
