@@ -239,6 +239,29 @@ static void a_file_as_input_protects_its_directory(void **state)
     expect_refused(MODEL, WORK "/link/model.safetensors", true, "input");
 }
 
+/* As in a cache: the file is a link to elsewhere, its directory is the model all the same. */
+static void a_linked_file_as_input_protects_its_directory(void **state)
+{
+    (void)state;
+    link_all("build/models/odd-hf", MODEL);
+    link_one(MODEL, WORK "/link");
+    for (int force = 0; force < 2; force++) {
+        expect_refused(MODEL, MODEL "/model.safetensors.index.json", force, "input");
+        expect_refused(WORK "/link", MODEL "/model-00001-of-00017.safetensors", force, "input");
+        expect_refused("build/models/odd-hf", MODEL "/config.json", force, "input");
+    }
+    gk_err err = {0}; /* beside a file is no harm */
+    assert_ok(gk_output_allowed(MODEL "/new", MODEL "/config.json", false, &err), err);
+}
+
+static void a_link_to_nothing_is_no_free_name(void **state)
+{
+    (void)state;
+    assert_int_equal(symlink("nowhere", OUT), 0);
+    expect_refused(OUT, TINY, false, "--force");
+    expect_refused(OUT, TINY, true, "no model directory");
+}
+
 static void what_exists_is_replaced_only_by_force(void **state)
 {
     (void)state;
@@ -491,6 +514,8 @@ int main(void)
         ROW(a_slash_at_the_end_means_the_same),
         ROW(the_input_is_never_the_output),
         ROW(a_file_as_input_protects_its_directory),
+        ROW(a_linked_file_as_input_protects_its_directory),
+        ROW(a_link_to_nothing_is_no_free_name),
         ROW(what_exists_is_replaced_only_by_force),
         ROW(what_is_no_model_is_never_replaced),
         ROW(commit_itself_does_not_replace_without_force),

@@ -371,6 +371,23 @@ static void a_config_s_own_claims_are_replaced(void **state)
     free(text);
 }
 
+/* Only what is dropped takes its white space with it. */
+static void blanks_before_commas_stay(void **state)
+{
+    (void)state;
+    const gk_plan_options ints = int_options();
+    static const char head[] = "{ \"a\" :1 , \"b\": [ 2 ]\n,\"c\":3";
+    char *text = written_config(path_of("%s }\n", head), "default = keep", &ints);
+    expect_spliced(text, head, "}\n");
+    free(text);
+    text = written_config(path_of("%s , \"load_presharded_moe\" : true , \"d\" : {} }", head),
+                          "default = keep", &ints);
+    assert_null(strstr(text, "true"));
+    assert_memory_equal(text, head, strlen(head));
+    assert_non_null(strstr(text, "\"d\" : {}"));
+    free(text);
+}
+
 static void an_empty_config_becomes_a_valid_one(void **state)
 {
     (void)state;
@@ -443,6 +460,7 @@ int main(void)
         cmocka_unit_test(codes_need_a_target_that_holds_them),
         cmocka_unit_test(a_config_keeps_its_bytes),
         cmocka_unit_test(a_config_s_own_claims_are_replaced),
+        cmocka_unit_test(blanks_before_commas_stay),
         cmocka_unit_test(an_empty_config_becomes_a_valid_one),
         cmocka_unit_test(other_files_come_along_and_stale_ones_do_not),
     };
