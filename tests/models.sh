@@ -26,6 +26,9 @@ done
     model small-hf $small layers=2 layout=hf
     model experts16 $small experts=16 top_k=4 layers=1
     model experts16-hf $small experts=16 top_k=4 layers=1 layout=hf shard=200000
+    # widths that few groups divide, or none; of two words with one key the last counts
+    model width96 $small hidden=96 dense=192 experts=2 layers=1 ranks=2
+    model width80 $small hidden=80 experts=2 layers=1 ranks=2
 }
 model cli hidden=64 heads=2 kv_heads=1 head_dim=32 dense=96 moe=64 vocab=300 experts=2 top_k=1 \
     layers=1 ranks=2
