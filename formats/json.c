@@ -177,23 +177,29 @@ bool gk_json_splice(gk_text *out, const char *text, uint64_t len, const char *co
 {
     gk_text key = {0};
     gk_scan s;
-    bool any = false;
+    bool any = false, kept = false; /* a member; the one before */
 
     gk_scan_mem(&s, text, len, err);
     bool ok = gk_scan_open(&s, '{');
     gk_text_add(out, text, s.pos);
     uint64_t end = s.pos; /* of the last member kept, where the next one's comma goes */
     while (ok && gk_scan_more(&s)) {
-        /* white space before the first member and after a comma belongs to the member */
-        uint64_t begin = s.pos;
-        while (begin > end && strchr(" \t\r\n", text[begin - 1]) != NULL)
-            begin--;
+        /* white space before a comma belongs to what stands before, after it to the member */
+        uint64_t comma = end;
+        while (comma < s.pos && text[comma] != ',')
+            comma++;
+        const uint64_t begin = comma < s.pos ? comma + 1 : end;
+        if (kept)
+            gk_text_add(out, text + end, comma - end);
         ok = gk_scan_key(&s, &key) && gk_scan_skip(&s);
         if (ok && !is_dropped(&key, drop, n_drop)) {
             if (any)
                 gk_text_char(out, ',');
             gk_text_add(out, text + begin, s.pos - begin);
             any = true;
+            kept = true;
+        } else {
+            kept = false;
         }
         end = s.pos;
     }

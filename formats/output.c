@@ -58,11 +58,15 @@ bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *e
     gk_arena *a = gk_arena_new(err);
     char *x = a == NULL ? NULL : gk_path_real(a, out, err);
     char *y = x == NULL ? NULL : gk_path_real(a, input, err);
+    /* where the input's own name stands, should it be a link */
+    char *dir = y == NULL ? NULL : gk_path_dir(a, input, err);
+    char *real_dir = dir == NULL ? NULL : gk_path_real(a, dir, err);
+    char *link = real_dir == NULL ? NULL : gk_path_join(a, real_dir, gk_path_base(input), err);
     const gk_path_kind kind = gk_path_kind_of(out);
     struct stat st;
-    bool ok = y != NULL;
+    bool ok = link != NULL;
 
-    if (ok && (is_inside(x, y) || is_inside(y, x)))
+    if (ok && (is_inside(x, y) || is_inside(y, x) || is_inside(link, x)))
         ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                      "the output is, contains or lies inside the input %s", input);
     else if (ok && kind == GK_PATH_NONE && lstat(out, &st) == 0)

@@ -259,7 +259,7 @@ static void a_link_to_nothing_is_no_free_name(void **state)
     (void)state;
     assert_int_equal(symlink("nowhere", OUT), 0);
     expect_refused(OUT, TINY, false, "--force");
-    expect_refused(OUT, TINY, true, "no model directory");
+    expect_refused(OUT, TINY, true, "leads nowhere");
 }
 
 static void what_exists_is_replaced_only_by_force(void **state)
