@@ -40,7 +40,7 @@ static bool examine(job *j, gk_err *err)
 
     for (uint64_t i = 0; i < j->c->n_tensors; i++) {
         j->parameters += j->c->tensor[i].n_rows * j->c->tensor[i].n_cols;
-        j->bytes += j->c->tensor[i].bytes;
+        j->bytes += gk_tensor_bytes(&j->c->tensor[i]);
     }
     gk_progress_begin(j->cli, "auditing", GK_UNIT_BYTES, options.values ? j->bytes : 0);
     ok = gk_checks_run(j->c, &options, err);

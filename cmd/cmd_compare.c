@@ -144,7 +144,7 @@ int cmd_compare(const gk_cli *cli)
               && (j.b = gk_model_open_whole(cli->arg[1], &err)) != NULL;
     if (ok) {
         for (uint64_t i = 0; i < j.a->n_tensors; i++)
-            bytes += j.a->tensor[i].bytes;
+            bytes += gk_tensor_bytes(&j.a->tensor[i]);
         gk_progress_begin(cli, "comparing", GK_UNIT_BYTES, bytes);
         ok = gk_compare(j.a, j.b, &options, &c, &err);
         gk_progress_end();

@@ -61,7 +61,7 @@ static void hash_item(const job *j, item *it, void *buf, uint64_t buf_bytes)
         gk_progress_add(it->bytes);
     } else {
         gk_tensor_digest(j->c, it->tensor, buf, buf_bytes, it->sha256, &it->err);
-        gk_progress_add(it->tensor->bytes);
+        gk_progress_add(gk_tensor_bytes(it->tensor));
     }
 }
 
@@ -74,7 +74,7 @@ static bool hash_all(job *j, gk_err *err)
     buf_bytes = buf_bytes > (4u << 20) ? 4u << 20 : buf_bytes < MIN_BUF_BYTES ? MIN_BUF_BYTES
                                                                                : buf_bytes;
     for (uint64_t i = 0; i < j->n; i++)
-        total += j->row[i].tensor != NULL ? j->row[i].tensor->bytes : 0;
+        total += j->row[i].tensor != NULL ? gk_tensor_bytes(j->row[i].tensor) : 0;
     for (uint64_t i = 0; i < j->c->n_inputs; i++)
         total += j->c->input[i].file->size;
     gk_progress_begin(j->cli, "hashing", GK_UNIT_BYTES, total);

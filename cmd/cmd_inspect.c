@@ -21,7 +21,7 @@ static void add_up(job *j)
     for (uint64_t i = 0; i < j->c->n_tensors; i++) {
         const gk_tensor *t = &j->c->tensor[i];
         j->parameters += t->n_rows * t->n_cols;
-        j->bytes += t->bytes;
+        j->bytes += gk_tensor_bytes(t);
     }
 }
 
@@ -62,7 +62,7 @@ static void add_parts(const job *j, const gk_tensor *t, gk_text *out)
             gk_json_open(out, NULL, '{');
             gk_json_string(out, "file", j->c->input[s->input].name);
             gk_json_uint(out, "offset", s->off);
-            gk_json_uint(out, "bytes", s->bytes);
+            gk_json_uint(out, "bytes", gk_stored_bytes(s));
             gk_json_close(out, '}');
         }
     }
@@ -93,7 +93,7 @@ static void add_json(const job *j, gk_text *out)
         gk_json_string(out, "name", t->name);
         gk_json_string(out, "dtype", gk_tensor_kind(t));
         add_shape(t, out);
-        gk_json_uint(out, "bytes", t->bytes);
+        gk_json_uint(out, "bytes", gk_tensor_bytes(t));
         if (gk_cli_has(j->cli, GK_OPT_PARTS))
             add_parts(j, t, out);
         gk_json_close(out, '}');
@@ -157,7 +157,7 @@ static uint64_t fold(const job *j, line *lines)
         }
         line *l = &lines[k - 1];
         l->n++;
-        l->bytes += t->bytes;
+        l->bytes += gk_tensor_bytes(t);
         l->dtype_mixed |= strcmp(gk_tensor_kind(t), gk_tensor_kind(l->t)) != 0;
         l->shape_mixed |= !same_shape(t, l->t);
     }
@@ -216,11 +216,11 @@ static void add_list(const job *j, gk_text *out)
                 gk_table_cell(&table, first ? gk_tensor_kind(t) : "");
                 gk_table_cell(&table, first ? shape.data : "");
                 if (!parts || part == NULL) {
-                    gk_table_cellf(&table, "%" PRIu64, t->bytes);
+                    gk_table_cellf(&table, "%" PRIu64, gk_tensor_bytes(t));
                     continue;
                 }
                 const gk_stored *s = part->piece[k].stored;
-                gk_table_cellf(&table, "%" PRIu64, s->bytes);
+                gk_table_cellf(&table, "%" PRIu64, gk_stored_bytes(s));
                 gk_table_cell(&table, j->c->input[s->input].name);
                 gk_table_cellf(&table, "%" PRIu64, s->off);
             }

@@ -44,8 +44,8 @@ static double encoder_speed(const gk_plan *p)
     uint64_t most = 0;
 
     for (uint64_t i = 0; i < p->n_items; i++)
-        if (p->item[i].to.kind == GK_SCHEME_INT && p->item[i].from->bytes > most) {
-            most = p->item[i].from->bytes;
+        if (p->item[i].to.kind == GK_SCHEME_INT && gk_tensor_bytes(p->item[i].from) > most) {
+            most = gk_tensor_bytes(p->item[i].from);
             item = &p->item[i];
         }
     float *w = gk_alloc(ROWS * COLS, sizeof *w, NULL);
@@ -101,7 +101,7 @@ static uint64_t fold_items(const job *j, row *rows)
         if (k == n)
             rows[n++] = r;
         rows[k].n++;
-        rows[k].in += item->from->bytes;
+        rows[k].in += gk_tensor_bytes(item->from);
         rows[k].out += item->bytes;
         if (j->done && j->result.rel_error[i] > rows[k].worst)
             rows[k].worst = j->result.rel_error[i];

@@ -69,23 +69,20 @@ void gk_arena_free(gk_arena *a)
     free(a);
 }
 
-void *gk_arena_alloc(gk_arena *a, uint64_t n, size_t size, gk_err *err)
+/* The next bytes of a block, at a multiple of align (1 or ALIGNMENT). */
+static void *take(gk_arena *a, uint64_t bytes, size_t align)
 {
-    uint64_t bytes, padded;
-
-    if (!gk_mul(n, size, &bytes) || !gk_add(bytes, ALIGNMENT, &padded) || padded > SIZE_MAX / 2)
-        return no_memory(err, n, size), NULL;
-    if (!may_allocate()) /* each request counts, so that a test can fail any one */
-        return no_memory(err, n, size), NULL;
-    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     struct block *b = a->head;
-    if (b == NULL || b->size - b->used < bytes) {
+    size_t used = b == NULL ? 0 : (b->used + align - 1) / align * align;
+
+    if (b == NULL || used > b->size || b->size - used < bytes) {
         /* a large request gets its own block, behind the one in use */
-        size_t room = (size_t)gk_max(bytes, BLOCK_BYTES);
+        const size_t room = (size_t)gk_max(bytes, BLOCK_BYTES);
         b = calloc(1, sizeof *b + room);
         if (b == NULL)
-            return no_memory(err, n, size), NULL;
+            return NULL;
         b->size = room;
+        used = 0;
         if (a->head != NULL && bytes > BLOCK_BYTES / 2) {
             b->next = a->head->next;
             a->head->next = b;
@@ -94,21 +91,36 @@ void *gk_arena_alloc(gk_arena *a, uint64_t n, size_t size, gk_err *err)
             a->head = b;
         }
     }
-    void *p = b->data + b->used;
-    b->used += (size_t)bytes;
+    b->used = used + (size_t)bytes;
+    return b->data + used;
+}
+
+void *gk_arena_alloc(gk_arena *a, uint64_t n, size_t size, gk_err *err)
+{
+    uint64_t bytes, padded;
+
+    if (!gk_mul(n, size, &bytes) || !gk_add(bytes, ALIGNMENT, &padded) || padded > SIZE_MAX / 2)
+        return no_memory(err, n, size), NULL;
+    /* each request counts, so that a test can fail any one; none is empty, so that each
+     * has an address of its own */
+    void *p = may_allocate() ? take(a, gk_max(bytes, 1), ALIGNMENT) : NULL;
+    if (p == NULL)
+        no_memory(err, n, size);
     return p;
 }
 
 char *gk_arena_strn(gk_arena *a, const char *s, uint64_t len, gk_err *err)
 {
-    uint64_t size;
+    uint64_t bytes;
 
-    if (!gk_add(len, 1, &size))
+    if (!gk_add(len, 1, &bytes) || bytes > SIZE_MAX / 2)
         return no_memory(err, len, 1), NULL;
-    char *copy = gk_arena_alloc(a, size, 1, err);
-    if (copy != NULL && len > 0)
+    char *copy = may_allocate() ? take(a, bytes, 1) : NULL;
+    if (copy == NULL)
+        return no_memory(err, len, 1), NULL;
+    if (len > 0)
         memcpy(copy, s, (size_t)len);
-    return copy;
+    return copy; /* blocks are zeroed: the last byte is the NUL */
 }
 
 char *gk_arena_str(gk_arena *a, const char *s, gk_err *err)

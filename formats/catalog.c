@@ -67,7 +67,6 @@ void gk_catalog_close(gk_catalog *c)
     gk_json_free(c->config);
     gk_free(c->config_text);
     gk_free(c->stored);
-    gk_free(c->by_name);
     gk_findings_free(&c->findings);
     gk_arena_free(c->arena);
     gk_free(c);
@@ -114,15 +113,6 @@ static int by_natural_name(const void *a, const void *b)
     return gk_natural_compare(((const gk_tensor *)a)->name, ((const gk_tensor *)b)->name);
 }
 
-static uint64_t hash_name(const char *s)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *s != '\0'; s++)
-        h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
-    return h ^ h >> 29;
-}
-
 static bool keep_first(gk_catalog *c, gk_tensor *tensor, uint64_t *n, gk_err *err)
 {
     uint64_t kept = 0;
@@ -143,56 +133,45 @@ static bool keep_first(gk_catalog *c, gk_tensor *tensor, uint64_t *n, gk_err *er
     return true;
 }
 
-static int by_name_then_file(const void *a, const void *b)
+static int by_name_then_file(const void *a, const void *b, void *stored)
 {
-    const gk_tensor *x = a, *y = b;
+    const gk_stored *x = (const gk_stored *)stored + *(const uint32_t *)a;
+    const gk_stored *y = (const gk_stored *)stored + *(const uint32_t *)b;
     const int order = gk_natural_compare(x->name, y->name);
 
-    return order != 0 ? order : (x->whole > y->whole) - (x->whole < y->whole);
+    return order != 0 ? order : (x > y) - (x < y);
 }
 
+/* Numbers are sorted, not tensors: sorting asks for as much memory again as it sorts. */
 bool gk_tensors_from_all(gk_catalog *c, gk_err *err)
 {
     uint64_t n = c->n_stored;
     gk_tensor *tensor = gk_arena_alloc(c->arena, n, sizeof *tensor, err);
+    uint32_t *order = tensor == NULL ? NULL : gk_alloc(n, sizeof *order, err);
 
-    if (tensor == NULL)
+    if (order == NULL)
         return false;
     for (uint64_t i = 0; i < n; i++)
-        gk_tensor_from_stored(&tensor[i], &c->stored[i]);
-    qsort(tensor, (size_t)n, sizeof *tensor, by_name_then_file);
+        order[i] = (uint32_t)i;
+    qsort_r(order, (size_t)n, sizeof *order, by_name_then_file, c->stored);
+    for (uint64_t i = 0; i < n; i++)
+        gk_tensor_from_stored(&tensor[i], &c->stored[order[i]]);
+    gk_free(order);
     return keep_first(c, tensor, &n, err) && gk_catalog_set(c, tensor, n, err);
 }
 
 bool gk_catalog_set(gk_catalog *c, gk_tensor *tensor, uint64_t n, gk_err *err)
 {
-    uint64_t n_slots = 16;
-
     for (uint64_t i = 1; i < n; i++)
         if (by_natural_name(&tensor[i - 1], &tensor[i]) > 0) {
             qsort(tensor, (size_t)n, sizeof *tensor, by_natural_name);
             break;
         }
-    while (n_slots < n * 2)
-        n_slots *= 2;
-    uint32_t *slot = gk_alloc(n_slots, sizeof *slot, err);
-    if (slot == NULL)
-        return false;
-    memset(slot, 0, n_slots * sizeof *slot);
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t at = hash_name(tensor[i].name) & (n_slots - 1);
-        for (; slot[at] != 0; at = (at + 1) & (n_slots - 1)) {
-            if (strcmp(tensor[slot[at] - 1].name, tensor[i].name) == 0) {
-                gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "duplicate: the name stands twice");
-                gk_free(slot);
-                return gk_fail_at(err, NULL, tensor[i].name);
-            }
+    for (uint64_t i = 1; i < n; i++)
+        if (strcmp(tensor[i - 1].name, tensor[i].name) == 0) {
+            gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "duplicate: the name stands twice");
+            return gk_fail_at(err, NULL, tensor[i].name);
         }
-        slot[at] = (uint32_t)(i + 1);
-    }
-    gk_free(c->by_name);
-    c->by_name = slot;
-    c->n_slots = n_slots;
     c->tensor = tensor;
     c->n_tensors = n;
     return true;
@@ -200,15 +179,11 @@ bool gk_catalog_set(gk_catalog *c, gk_tensor *tensor, uint64_t n, gk_err *err)
 
 const gk_tensor *gk_catalog_find(const gk_catalog *c, const char *name)
 {
-    if (c->n_slots == 0)
+    const gk_tensor key = {.name = name};
+
+    if (c->n_tensors == 0)
         return NULL;
-    uint64_t at = hash_name(name) & (c->n_slots - 1);
-    for (; c->by_name[at] != 0; at = (at + 1) & (c->n_slots - 1)) {
-        const gk_tensor *t = &c->tensor[c->by_name[at] - 1];
-        if (strcmp(t->name, name) == 0)
-            return t;
-    }
-    return NULL;
+    return bsearch(&key, c->tensor, (size_t)c->n_tensors, sizeof key, by_natural_name);
 }
 
 /* ---- shape and parts ----------------------------------------------------- */
@@ -229,7 +204,6 @@ void gk_tensor_from_stored(gk_tensor *t, const gk_stored *s)
 {
     *t = (gk_tensor){.name = s->name,
                      .dim = s->dim,
-                     .bytes = s->bytes,
                      .whole = s,
                      .n_parts = 1,
                      .ndim = s->ndim,
@@ -247,6 +221,29 @@ uint64_t gk_row_bytes(gk_dtype dtype, uint64_t n_cols)
     const gk_dtype_row *type = gk_dtype_get(dtype);
 
     return n_cols / type->block_elems * type->block_bytes;
+}
+
+uint64_t gk_stored_bytes(const gk_stored *s)
+{
+    uint64_t elems = 1;
+
+    for (int i = 0; i < s->ndim; i++)
+        if (s->dim[i] == 0)
+            return 0;
+    for (int i = 0; i < s->ndim; i++)
+        elems *= s->dim[i];
+    return elems * gk_dtype_get((gk_dtype)s->dtype)->bits / 8;
+}
+
+uint64_t gk_tensor_bytes(const gk_tensor *t)
+{
+    uint64_t bytes = 0;
+
+    if (t->whole != NULL)
+        return gk_stored_bytes(t->whole);
+    for (int i = 0; i < t->n_parts; i++)
+        bytes += t->part[i].n_rows * gk_row_bytes(t->part[i].dtype, t->part[i].n_cols);
+    return bytes;
 }
 
 const gk_part *gk_part_of(const gk_tensor *t, int i, gk_part_room *room)

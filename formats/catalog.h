@@ -34,12 +34,11 @@ typedef struct gk_input {
     bool        usable;       /* its header is in order                        */
 } gk_input;
 
-/* What a file declares. 40 bytes and its name: a header may hold a million. */
+/* What a file declares. 32 bytes and its name: a header may hold a million. */
 typedef struct gk_stored {
     const char     *name; /* UTF-8, NUL-terminated; may hold control characters */
     const uint64_t *dim;  /* elements, slowest first                            */
     uint64_t        off;  /* of its first byte in the file                      */
-    uint64_t        bytes;
     uint32_t        input; /* index into gk_catalog.input                       */
     uint8_t         dtype, ndim;
     bool            odd_name; /* empty, a NUL or other control character in it  */
@@ -75,7 +74,6 @@ typedef struct gk_tensor {
     const char     *name; /* canonical: the Hugging Face name                  */
     const uint64_t *dim;  /* elements, slowest first: W [out, in]              */
     uint64_t        n_rows, n_cols; /* all dims but the last, folded; the last */
-    uint64_t        bytes;          /* stored bytes of all parts               */
     const gk_stored *whole; /* the one entry it is, or NULL                    */
     const gk_part   *part;  /* n_parts of them when whole is NULL              */
     const struct gk_scheme *scheme; /* how it is encoded; NULL: plain values   */
@@ -103,8 +101,6 @@ typedef struct gk_catalog {
     char        *config_text;
     uint64_t     config_len;
     gk_findings  findings;  /* what the readers noticed                       */
-    uint32_t    *by_name;   /* hash table over tensor, see gk_catalog_find()  */
-    uint64_t     n_slots;
 } gk_catalog;
 
 /* Opens whatever a person points at: a release or Hugging Face directory (also
@@ -117,6 +113,11 @@ void        gk_catalog_close(gk_catalog *c);
 
 /* Returns the tensor of that canonical name, or NULL. */
 const gk_tensor *gk_catalog_find(const gk_catalog *c, const char *name);
+
+/* Returns the stored bytes of an entry (shape x dtype, which the reader checked), and of
+ * all parts of a tensor; 0 for an incomplete one. */
+uint64_t gk_stored_bytes(const gk_stored *s);
+uint64_t gk_tensor_bytes(const gk_tensor *t);
 
 /* Returns part i (0 .. gk_n_parts() - 1) of t. For a plain one-entry tensor the
  * part and its piece are built in *room, else *room is not used. */
@@ -141,8 +142,8 @@ int gk_natural_compare(const char *a, const char *b);
 
 /* ---- for readers --------------------------------------------------------- */
 
-/* Replaces the tensor list (n rows in the catalog's arena), sorts it naturally
- * and builds the name table. False: NOMEM, or FORMAT for a name that is taken. */
+/* Replaces the tensor list (n rows in the catalog's arena) and sorts it naturally.
+ * False: FORMAT for a name that stands twice. */
 bool gk_catalog_set(gk_catalog *c, gk_tensor *tensor, uint64_t n, gk_err *err);
 
 #endif

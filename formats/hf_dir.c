@@ -187,7 +187,7 @@ static bool check_total(gk_catalog *c, const char *index, const gk_json *root, g
     if (!gk_json_as_real(node, &claimed))
         return true;
     for (uint64_t i = 0; i < c->n_tensors; i++)
-        if (!gk_add(total, c->tensor[i].bytes, &total))
+        if (!gk_add(total, gk_tensor_bytes(&c->tensor[i]), &total))
             return true;
     if ((double)total == claimed)
         return true;

@@ -271,7 +271,6 @@ static bool join_slices(join *j, const gk_stored *const *s, const gk_grok2_shape
                               .n_cols = s[i]->dim[1],
                               .off = s[i]->off,
                               .stride_bytes = gk_row_bytes((gk_dtype)s[i]->dtype, s[i]->dim[1])};
-        t->bytes += s[i]->bytes;
     }
     *part = (gk_part){.role = GK_PART_VALUES,
                       .dtype = (gk_dtype)s[0]->dtype,

@@ -24,6 +24,8 @@ typedef struct reader {
     gk_catalog *c;
     gk_scan     scan;
     gk_text     name, word; /* scratch */
+    const uint64_t *shape;  /* of the entry before; equal ones are kept once */
+    int         shape_ndim;
     uint64_t    input;
     uint64_t    first;      /* index of this file's first entry          */
     uint64_t    data_off;   /* where the data begins                     */
@@ -243,6 +245,20 @@ static char *keep_name(reader *r, bool *odd)
     return name;
 }
 
+static const uint64_t *keep_shape(reader *r, const uint64_t *dim, int ndim)
+{
+    const size_t bytes = (size_t)ndim * sizeof *dim;
+
+    if (r->shape != NULL && r->shape_ndim == ndim && memcmp(r->shape, dim, bytes) == 0)
+        return r->shape;
+    uint64_t *kept = gk_arena_alloc(r->c->arena, (uint64_t)ndim, sizeof *kept, r->err);
+    if (kept != NULL)
+        memcpy(kept, dim, bytes);
+    r->shape = kept;
+    r->shape_ndim = ndim;
+    return kept;
+}
+
 static bool read_entry(reader *r, uint64_t name_off)
 {
     uint64_t dim[GK_MAX_DIMS] = {0}, range[2] = {0, 0}, end;
@@ -271,13 +287,10 @@ static bool read_entry(reader *r, uint64_t name_off)
             r->err->off = name_off;
         return gk_fail_at(r->err, file_of(r)->name, name);
     }
-    uint64_t *kept = gk_arena_alloc(r->c->arena, s.ndim, sizeof *kept, r->err);
-    if (kept == NULL)
+    s.dim = keep_shape(r, dim, s.ndim);
+    if (s.dim == NULL)
         return false;
-    memcpy(kept, dim, s.ndim * sizeof *kept);
-    s.dim = kept;
-    s.bytes = range[1] - range[0];
-    if (!gk_add(r->data_off, range[0], &s.off) || !gk_add(s.off, s.bytes, &end))
+    if (!gk_add(r->data_off, range[0], &s.off) || !gk_add(r->data_off, range[1], &end))
         return refuse(r, name_off, name, "data_offsets overflow 64 bits");
     return gk_stored_add(r->c, &s, r->err) && enter_name(r, name_off);
 }
@@ -289,7 +302,7 @@ static int by_offset(const void *a, const void *b, void *stored)
 
     if (x->off != y->off)
         return x->off < y->off ? -1 : 1;
-    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+    return gk_stored_bytes(x) < gk_stored_bytes(y) ? -1 : gk_stored_bytes(x) > gk_stored_bytes(y);
 }
 
 static bool check_neighbours(reader *r, const gk_stored *s, uint64_t expected)
@@ -316,13 +329,13 @@ static bool check_tiling(reader *r)
 
     for (uint64_t i = 0; ok && i < n; i++) {
         order[i] = (uint32_t)i;
-        sorted = sorted && (i == 0 || s[i - 1].off + s[i - 1].bytes == s[i].off);
+        sorted = sorted && (i == 0 || s[i - 1].off + gk_stored_bytes(&s[i - 1]) == s[i].off);
     }
     if (ok && !sorted)
         qsort_r(order, (size_t)n, sizeof *order, by_offset, r->c->stored + r->first);
     for (uint64_t i = 0; ok && i < n; i++) {
         const gk_stored *t = &s[order[i]];
-        const uint64_t end = t->off + t->bytes, size = file_of(r)->size;
+        const uint64_t end = t->off + gk_stored_bytes(t), size = file_of(r)->size;
         ok = check_neighbours(r, t, at);
         if (ok && end > size) {
             gk_fail(r->err, GK_ERR_FORMAT, size,

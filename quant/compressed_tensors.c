@@ -217,7 +217,6 @@ static bool build(adopt *a, const gk_tensor *const from[4], const uint64_t dim[2
                        .dtype = GK_I32};
     for (int i = 0; i < 4 && from[i] != NULL; i++) {
         add_part(from[i], role[i], &part[i], &piece[i]);
-        out->bytes += from[i]->bytes;
         out->n_parts++;
     }
     return true;

@@ -330,7 +330,7 @@ static bool add_up(gk_plan *p, gk_err *err)
 {
     for (uint64_t i = 0; i < p->n_items; i++) {
         p->parameters += p->item[i].from->n_rows * p->item[i].from->n_cols;
-        p->input_bytes += p->item[i].from->bytes;
+        p->input_bytes += gk_tensor_bytes(p->item[i].from);
     }
     for (uint64_t i = 0; i < p->shards.n; i++)
         p->output_bytes += p->shards.shard[i].bytes;

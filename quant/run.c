@@ -308,7 +308,7 @@ static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
     if (ok && r->options->progress != NULL) {
         const uint64_t elems = item->from->n_rows * item->from->n_cols;
         const double share = (double)(t.n_rows * t.n_cols) / (double)elems;
-        r->options->progress(r->options->context, (uint64_t)(share * (double)item->from->bytes),
+        r->options->progress(r->options->context, (uint64_t)(share * (double)gk_tensor_bytes(item->from)),
                              item->from->name);
     }
     return ok;

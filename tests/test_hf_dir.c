@@ -251,7 +251,7 @@ static void a_wrong_total_size_is_a_warning(void **state)
     gk_catalog *c = gk_model_open(MODEL, &err);
     uint64_t total = 0;
     for (uint64_t i = 0; i < c->n_tensors; i++)
-        total += c->tensor[i].bytes;
+        total += gk_tensor_bytes(&c->tensor[i]);
     gk_catalog_close(c);
     const char *old = path_of("\"total_size\": %" PRIu64, total);
     edit_text(MODEL "/" INDEX, old, path_of("\"total_size\": %" PRIu64 ".0", total));

@@ -298,7 +298,7 @@ static void every_dtype_is_accepted(void **state)
         const gk_tensor *t = &c->tensor[0];
         assert_string_equal(gk_dtype_get((gk_dtype)t->dtype)->name, types[i].name);
         assert_int_equal(gk_dtype_get((gk_dtype)t->dtype)->bits, types[i].bits);
-        assert_int_equal(t->bytes, bytes);
+        assert_int_equal(gk_tensor_bytes(t), bytes);
         assert_int_equal(t->n_rows, 6);
         assert_int_equal(t->n_cols, 4);
         assert_true(t->ndim == 3 && t->dim[0] == 2 && t->dim[1] == 3 && t->dim[2] == 4);
@@ -324,17 +324,17 @@ static void scalars_and_empty_tensors_are_accepted(void **state)
     unsigned char data[4] = {9, 9, 9, 9};
     assert_int_equal(c->n_tensors, 6);
     const gk_tensor *t = gk_catalog_find(c, "f32");
-    assert_true(t != NULL && t->ndim == 0 && t->n_rows == 1 && t->n_cols == 1 && t->bytes == 4);
+    assert_true(t != NULL && t->ndim == 0 && t->n_rows == 1 && t->n_cols == 1 && gk_tensor_bytes(t) == 4);
     assert_ok(gk_read_part(c, t, 0, 0, 1, 0, 1, data, &err), err);
     assert_memory_equal(data, "\0\1\2\3", 4);
     t = gk_catalog_find(c, "byte");
     assert_ok(gk_read_part(c, t, 0, 0, 1, 0, 1, data, &err), err);
     assert_int_equal(data[0], 4);
     t = gk_catalog_find(c, "middle");
-    assert_true(t != NULL && t->ndim == 3 && t->bytes == 0 && t->n_rows == 0);
+    assert_true(t != NULL && t->ndim == 3 && gk_tensor_bytes(t) == 0 && t->n_rows == 0);
     assert_ok(gk_read_part(c, t, 0, 0, 0, 0, 5, data, &err), err);
     t = gk_catalog_find(c, "big");
-    assert_true(t != NULL && t->bytes == 0 && t->n_rows == 0);
+    assert_true(t != NULL && gk_tensor_bytes(t) == 0 && t->n_rows == 0);
     gk_catalog_close(c);
 }
 
@@ -528,7 +528,7 @@ static void data_may_lie_in_another_order_than_the_header(void **state)
             const gk_tensor *t = &model->tensor[k];
             assert_int_equal(t->name[0], 'a' + k);
             assert_ok(gk_read_part(model, t, 0, 0, t->n_rows, 0, t->n_cols, data, &err), err);
-            for (uint64_t j = 0; j < t->bytes; j++)
+            for (uint64_t j = 0; j < gk_tensor_bytes(t); j++)
                 assert_int_equal(data[j], first[k] + j);
         }
         gk_catalog_close(model);

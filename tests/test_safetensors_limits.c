@@ -198,9 +198,9 @@ static void verdict(char *text, size_t size)
         const gk_tensor *t = &c->tensor[i];
         unsigned char data[16];
         gk_err err = {0};
-        assert_in_range(t->bytes, 0, sizeof data);
+        assert_in_range(gk_tensor_bytes(t), 0, sizeof data);
         assert_in_range(t->whole->off, c->input[0].header_bytes,
-                        c->input[0].file->size - t->bytes);
+                        c->input[0].file->size - gk_tensor_bytes(t));
         assert_ok(gk_read_part(c, t, 0, 0, t->n_rows, 0, t->n_cols, data, &err), err);
         n += (size_t)snprintf(text + n, size - n, "'%s' %d %d %llu %llu\n", t->name,
                               (int)t->dtype, (int)t->ndim, (unsigned long long)t->n_rows,

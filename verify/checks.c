@@ -212,16 +212,16 @@ static bool check_zero_slices(gk_catalog *c, const gk_tensor *t, gk_err *err)
 {
     if (t->whole != NULL || t->scheme != NULL || t->n_parts == 0 || t->part[0].n_pieces < 2)
         return true;
-    const uint64_t bytes = gk_min(t->part[0].piece[0].stored->bytes, 65536);
+    const uint64_t bytes = gk_min(gk_stored_bytes(t->part[0].piece[0].stored), 65536);
     unsigned char *buf = gk_alloc(bytes, 1, err);
     bool ok = buf != NULL;
 
     for (uint64_t k = 0; ok && k < t->part[0].n_pieces; k++) {
         const gk_stored *s = t->part[0].piece[k].stored;
         const gk_file *file = c->input[s->input].file;
-        bool zero = s->bytes > 0;
-        for (uint64_t at = 0; ok && zero && at < s->bytes; at += bytes) {
-            const uint64_t n = gk_min(bytes, s->bytes - at);
+        bool zero = gk_stored_bytes(s) > 0;
+        for (uint64_t at = 0; ok && zero && at < gk_stored_bytes(s); at += bytes) {
+            const uint64_t n = gk_min(bytes, gk_stored_bytes(s) - at);
             ok = gk_file_read(file, s->off + at, buf, n, err);
             zero = ok && is_zero(buf, n);
         }
@@ -238,9 +238,9 @@ static bool same_bytes(const gk_catalog *c, const gk_stored *a, const gk_stored 
                        unsigned char *x, unsigned char *y, uint64_t buf_bytes, bool *same,
                        gk_err *err)
 {
-    *same = a->bytes == b->bytes;
-    for (uint64_t at = 0; *same && at < a->bytes; at += buf_bytes) {
-        const uint64_t n = gk_min(buf_bytes, a->bytes - at);
+    *same = gk_stored_bytes(a) == gk_stored_bytes(b);
+    for (uint64_t at = 0; *same && at < gk_stored_bytes(a); at += buf_bytes) {
+        const uint64_t n = gk_min(buf_bytes, gk_stored_bytes(a) - at);
         if (!gk_file_read(c->input[a->input].file, a->off + at, x, n, err)
             || !gk_file_read(c->input[b->input].file, b->off + at, y, n, err))
             return false;
@@ -264,7 +264,7 @@ static bool check_repeated_slices(gk_catalog *c, const gk_tensor *t, gk_err *err
             const gk_stored *a = t->part[0].piece[i].stored, *b = t->part[0].piece[k].stored;
             bool same = false;
             ok = same_bytes(c, a, b, buf, buf + buf_bytes, buf_bytes, &same, err)
-                 && (!same || a->bytes == 0
+                 && (!same || gk_stored_bytes(a) == 0
                      || gk_findings_addf(&c->findings, "values", GK_BAD, c->input[b->input].name,
                                          t->name, err,
                                          "the slices of rank %d and rank %d are identical, byte "

@@ -71,7 +71,7 @@ static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
         for (uint64_t k = 0; ok && k < n; k++)
             add_row(x->v + k * cols, y->v + k * cols, cols, s);
         if (ok && o->progress != NULL)
-            o->progress(o->context, row->a->bytes / gk_div_up(row->a->n_rows, rows), row->a->name);
+            o->progress(o->context, gk_tensor_bytes(row->a) / gk_div_up(row->a->n_rows, rows), row->a->name);
     }
     row->equal = !s->differ;
     row->max_abs = s->most;

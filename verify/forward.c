@@ -84,9 +84,9 @@ uint64_t gk_forward_bytes(const gk_catalog *c, const gk_arch *a, const gk_forwar
 
     for (uint64_t i = 0; i < c->n_tensors; i++) {
         if (strncmp(c->tensor[i].name, "model.layers.", 13) == 0)
-            layers += c->tensor[i].bytes;
+            layers += gk_tensor_bytes(&c->tensor[i]);
         else if (strncmp(c->tensor[i].name, "lm_head", 7) == 0)
-            head += c->tensor[i].bytes;
+            head += gk_tensor_bytes(&c->tensor[i]);
     }
     return layers * passes + head;
 }
@@ -471,7 +471,7 @@ bool gk_stream_logits(gk_stream *s, gk_stream *other, const gk_logit_job *job, g
             job->take(job->context, &block);
         }
         if (s->o.progress != NULL)
-            s->o.progress(s->o.context, head->bytes / gk_div_up(head->n_rows, rows), head->name);
+            s->o.progress(s->o.context, gk_tensor_bytes(head) / gk_div_up(head->n_rows, rows), head->name);
     }
     return ok;
 }

@@ -165,7 +165,7 @@ bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err)
 
     if (ok && s->o.progress != NULL)
         s->o.progress(s->o.context,
-                      p->w[0]->bytes + (p->w[1] != NULL ? p->w[1]->bytes : 0), p->w[0]->name);
+                      gk_tensor_bytes(p->w[0]) + (p->w[1] != NULL ? gk_tensor_bytes(p->w[1]) : 0), p->w[0]->name);
     return ok;
 }
 
