@@ -39,7 +39,7 @@ static bool examine(job *j, gk_err *err)
     bool ok = true;
 
     for (uint64_t i = 0; i < j->c->n_tensors; i++) {
-        j->parameters += j->c->tensor[i].n_rows * j->c->tensor[i].n_cols;
+        j->parameters += gk_rows(&j->c->tensor[i]) * gk_cols(&j->c->tensor[i]);
         j->bytes += gk_tensor_bytes(&j->c->tensor[i]);
     }
     gk_progress_begin(j->cli, "auditing", GK_UNIT_BYTES, options.values ? j->bytes : 0);

@@ -124,7 +124,7 @@ static bool set_windows(job *j)
                        "the text has %" PRIu64 " tokens, not one window of %" PRIu64 " (--ctx)",
                        j->ids.n, o->ctx);
     for (uint64_t i = 0; i < j->model->n_tensors; i++)
-        parameters += j->model->tensor[i].n_rows * j->model->tensor[i].n_cols;
+        parameters += gk_rows(&j->model->tensor[i]) * gk_cols(&j->model->tensor[i]);
     o->n_windows = j->all_windows;
     if (gk_cli_has(j->cli, GK_OPT_WINDOWS)) {
         o->n_windows = gk_cli_uint(j->cli, GK_OPT_WINDOWS, 0);

@@ -20,7 +20,7 @@ static void add_up(job *j)
 {
     for (uint64_t i = 0; i < j->c->n_tensors; i++) {
         const gk_tensor *t = &j->c->tensor[i];
-        j->parameters += t->n_rows * t->n_cols;
+        j->parameters += gk_rows(t) * gk_cols(t);
         j->bytes += gk_tensor_bytes(t);
     }
 }

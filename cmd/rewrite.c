@@ -291,6 +291,20 @@ static bool check_space(const job *j, gk_err *err)
     return gk_fail_at(err, j->out, NULL);
 }
 
+/* OUT must stay clear of all that is read; in a model of links that lies elsewhere. */
+static bool may_write(const job *j, bool force, gk_err *err)
+{
+    const gk_catalog *c = j->model;
+    bool ok = gk_output_allowed(j->out, j->cli->arg[0], force, err)
+              && (c->directory == NULL || gk_output_allowed(j->out, c->directory, force, err));
+
+    for (uint64_t i = 0; ok && i < c->n_inputs; i++)
+        ok = gk_output_allowed(j->out, c->input[i].file->path, force, err);
+    for (uint64_t i = 0; ok && i < c->n_extras; i++)
+        ok = gk_output_allowed(j->out, c->extra[i].path, force, err);
+    return ok;
+}
+
 int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
 {
     const bool dry = gk_cli_has(cli, GK_OPT_DRY_RUN);
@@ -306,14 +320,13 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     if (dtype != NULL && gk_scheme_parse(dtype, &plain, &err))
         options->plain = &plain;
     j.model = gk_model_open_whole(cli->arg[0], &err);
-    bool ok = j.model != NULL && (dry || gk_output_allowed(j.out, cli->arg[0],
-                                                           gk_cli_has(cli, GK_OPT_FORCE), &err));
+    bool ok = j.model != NULL && (dry || may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
     ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL;
     if (ok)
         for (uint64_t i = 0; i < j.model->findings.n; i++)
             gk_cli_talk(cli, "%s: %s", j.model->findings.row[i].file,
                         j.model->findings.row[i].text);
-    if (ok && dry && !gk_output_allowed(j.out, cli->arg[0], gk_cli_has(cli, GK_OPT_FORCE), &later))
+    if (ok && dry && !may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &later))
         gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);
     ok = ok && (dry || (check_space(&j, &err) && run(&j, &err)));
     if (ok && cli->json) {

@@ -133,30 +133,27 @@ static bool keep_first(gk_catalog *c, gk_tensor *tensor, uint64_t *n, gk_err *er
     return true;
 }
 
-static int by_name_then_file(const void *a, const void *b, void *stored)
+static int by_name_then_file(const void *a, const void *b)
 {
-    const gk_stored *x = (const gk_stored *)stored + *(const uint32_t *)a;
-    const gk_stored *y = (const gk_stored *)stored + *(const uint32_t *)b;
+    const gk_stored *x = a, *y = b;
     const int order = gk_natural_compare(x->name, y->name);
 
-    return order != 0 ? order : (x > y) - (x < y);
+    return order != 0 ? order : (x->input > y->input) - (x->input < y->input);
 }
 
-/* Numbers are sorted, not tensors: sorting asks for as much memory again as it sorts. */
+/* Entries are sorted before there are tensors: sorting asks for as much memory again as it
+ * sorts. Nothing points at an entry yet. */
 bool gk_tensors_from_all(gk_catalog *c, gk_err *err)
 {
     uint64_t n = c->n_stored;
-    gk_tensor *tensor = gk_arena_alloc(c->arena, n, sizeof *tensor, err);
-    uint32_t *order = tensor == NULL ? NULL : gk_alloc(n, sizeof *order, err);
 
-    if (order == NULL)
+    if (n > 0)
+        qsort(c->stored, (size_t)n, sizeof *c->stored, by_name_then_file);
+    gk_tensor *tensor = gk_arena_alloc(c->arena, n, sizeof *tensor, err);
+    if (tensor == NULL)
         return false;
     for (uint64_t i = 0; i < n; i++)
-        order[i] = (uint32_t)i;
-    qsort_r(order, (size_t)n, sizeof *order, by_name_then_file, c->stored);
-    for (uint64_t i = 0; i < n; i++)
-        gk_tensor_from_stored(&tensor[i], &c->stored[order[i]]);
-    gk_free(order);
+        gk_tensor_from_stored(&tensor[i], &c->stored[i]);
     return keep_first(c, tensor, &n, err) && gk_catalog_set(c, tensor, n, err);
 }
 
@@ -208,7 +205,6 @@ void gk_tensor_from_stored(gk_tensor *t, const gk_stored *s)
                      .n_parts = 1,
                      .ndim = s->ndim,
                      .dtype = s->dtype};
-    fold(s->dim, s->ndim, &t->n_rows, &t->n_cols);
 }
 
 int gk_n_parts(const gk_tensor *t)
@@ -221,6 +217,19 @@ uint64_t gk_row_bytes(gk_dtype dtype, uint64_t n_cols)
     const gk_dtype_row *type = gk_dtype_get(dtype);
 
     return n_cols / type->block_elems * type->block_bytes;
+}
+
+uint64_t gk_rows(const gk_tensor *t)
+{
+    uint64_t n_rows, n_cols;
+
+    fold(t->dim, t->ndim, &n_rows, &n_cols);
+    return n_rows;
+}
+
+uint64_t gk_cols(const gk_tensor *t)
+{
+    return t->ndim > 0 ? t->dim[t->ndim - 1] : 1;
 }
 
 uint64_t gk_stored_bytes(const gk_stored *s)

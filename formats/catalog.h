@@ -73,7 +73,6 @@ struct gk_scheme; /* quant/scheme.h */
 typedef struct gk_tensor {
     const char     *name; /* canonical: the Hugging Face name                  */
     const uint64_t *dim;  /* elements, slowest first: W [out, in]              */
-    uint64_t        n_rows, n_cols; /* all dims but the last, folded; the last */
     const gk_stored *whole; /* the one entry it is, or NULL                    */
     const gk_part   *part;  /* n_parts of them when whole is NULL              */
     const struct gk_scheme *scheme; /* how it is encoded; NULL: plain values   */
@@ -113,6 +112,11 @@ void        gk_catalog_close(gk_catalog *c);
 
 /* Returns the tensor of that canonical name, or NULL. */
 const gk_tensor *gk_catalog_find(const gk_catalog *c, const char *name);
+
+/* Returns the rows of a tensor (all dims but the last, folded; 1 for a vector or scalar) and
+ * its columns (the last dim; 1 for a scalar). */
+uint64_t gk_rows(const gk_tensor *t);
+uint64_t gk_cols(const gk_tensor *t);
 
 /* Returns the stored bytes of an entry (shape x dtype, which the reader checked), and of
  * all parts of a tensor; 0 for an incomplete one. */

@@ -157,9 +157,10 @@ gk_output *gk_output_begin(const char *out, const char *tag, gk_err *err)
             remove_dir(o->partial);
         if (mkdir(o->partial, 0777) != 0)
             gk_fail_errno(err, o->partial, GK_NO_OFF, "create the directory");
-        else if ((o->dir = open(o->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        else if ((o->dir = open(o->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
             gk_fail_errno(err, o->partial, GK_NO_OFF, "open the directory");
-        else
+            rmdir(o->partial);
+        } else
             return o;
     }
     free_output(o);

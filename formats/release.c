@@ -274,8 +274,8 @@ static bool join_slices(join *j, const gk_stored *const *s, const gk_grok2_shape
     }
     *part = (gk_part){.role = GK_PART_VALUES,
                       .dtype = (gk_dtype)s[0]->dtype,
-                      .n_rows = t->n_rows,
-                      .n_cols = t->n_cols,
+                      .n_rows = gk_rows(t),
+                      .n_cols = gk_cols(t),
                       .piece = piece,
                       .n_pieces = j->n_ranks};
     t->part = part;
@@ -295,8 +295,6 @@ static bool leave_incomplete(join *j, const gk_stored *s, const gk_grok2_shape *
     for (int i = 0; i < ndim; i++)
         dim[i] = shape != NULL ? shape->dim[i] : s->dim[i];
     *t = (gk_tensor){.name = s->name, .dim = dim, .ndim = (uint8_t)ndim, .dtype = s->dtype};
-    t->n_rows = ndim == 2 ? dim[0] : 1;
-    t->n_cols = ndim > 0 ? dim[ndim - 1] : 1;
     return true;
 }
 

@@ -11,6 +11,7 @@
  * it: duplicate names. The header is walked through a small window, so opening
  * takes a fixed amount of memory for each entry, however long the text is. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@ typedef struct reader {
     uint32_t   *slot;       /* hash of names: index + 1, 0 is free       */
     uint64_t    n_slots;
     bool        saw_metadata;
+    char        other[64]; /* a key of the entry at hand that nobody knows */
     gk_err     *err;
 } reader;
 
@@ -152,10 +154,7 @@ static bool demanded_bytes(const gk_stored *s, const uint64_t *dim, uint64_t *by
     const gk_dtype_row *type = gk_dtype_get((gk_dtype)s->dtype);
     uint64_t elems = 1, bits;
 
-    /* an empty dimension makes the product 0, whatever the others say */
-    for (int i = 0; i < s->ndim; i++)
-        if (dim[i] == 0)
-            return *bytes = 0, true;
+    /* in order, as the reference reader: [2^63, 4, 0] is refused, [0, 2^63, 4] is not */
     for (int i = 0; i < s->ndim; i++)
         if (!gk_mul(elems, dim[i], &elems))
             return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
@@ -173,7 +172,7 @@ static bool demanded_bytes(const gk_stored *s, const uint64_t *dim, uint64_t *by
 static bool check_entry(const gk_stored *s, const uint64_t *dim, const uint64_t range[2],
                         gk_err *err)
 {
-    uint64_t bytes;
+    uint64_t bytes = 0;
 
     if (range[1] < range[0])
         return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
@@ -218,7 +217,9 @@ static bool read_member(reader *r, gk_stored *s, uint64_t *dim, uint64_t range[2
         s->dtype = (uint8_t)type;
         return true;
     }
-    default: return gk_scan_skip(&r->scan); /* the reference reader ignores other keys */
+    default: /* the reference reader ignores other keys */
+        snprintf(r->other, sizeof r->other, "%s", r->word.data);
+        return gk_scan_skip(&r->scan);
     }
 }
 
@@ -265,6 +266,7 @@ static bool read_entry(reader *r, uint64_t name_off)
     gk_stored s = {.input = (uint32_t)r->input};
     unsigned saw = 0;
 
+    r->other[0] = '\0';
     char *name = keep_name(r, &s.odd_name);
     if (name == NULL)
         return false;
@@ -292,7 +294,10 @@ static bool read_entry(reader *r, uint64_t name_off)
         return false;
     if (!gk_add(r->data_off, range[0], &s.off) || !gk_add(r->data_off, range[1], &end))
         return refuse(r, name_off, name, "data_offsets overflow 64 bits");
-    return gk_stored_add(r->c, &s, r->err) && enter_name(r, name_off);
+    return gk_stored_add(r->c, &s, r->err) && enter_name(r, name_off)
+           && (r->other[0] == '\0'
+               || gk_findings_addf(&r->c->findings, "header", GK_WARN, file_of(r)->name, name,
+                                   r->err, "unknown key \"%s\" in its entry, ignored", r->other));
 }
 
 static int by_offset(const void *a, const void *b, void *stored)
@@ -390,6 +395,10 @@ static bool read_header(reader *r, uint64_t n)
 {
     if (gk_scan_peek(&r->scan) < 0 && n == 0)
         return refuse(r, 8, NULL, "a header of 0 bytes, expected a JSON object");
+    if (gk_scan_peek(&r->scan) == '{' && r->scan.pos > 8
+        && !gk_findings_addf(&r->c->findings, "header", GK_NOTE, file_of(r)->name, NULL, r->err,
+                             "white space before the '{' of the header, which should be first"))
+        return false;
     bool ok = gk_scan_peek(&r->scan) == '{'
               || gk_scan_fail(&r->scan, "the header must be an object and begin with '{'");
     ok = ok && gk_scan_open(&r->scan, '{');

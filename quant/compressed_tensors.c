@@ -52,17 +52,17 @@ static bool set_shape(gk_entry *e, uint64_t rows, uint64_t cols, gk_arena *a, gk
 int gk_ct_entries(const gk_tensor *t, const gk_scheme *s, gk_entry out[GK_MAX_PARTS], gk_arena *a,
                   gk_err *err)
 {
-    const uint64_t groups = gk_scheme_groups(s, t->n_cols);
-    const uint64_t words = gk_ct_packed_row_bytes(s, t->n_cols) / 4;
+    const uint64_t groups = gk_scheme_groups(s, gk_cols(t));
+    const uint64_t words = gk_ct_packed_row_bytes(s, gk_cols(t)) / 4;
     const size_t len = strlen(t->name);
     const size_t tail = len > 7 && strcmp(t->name + len - 7, ".weight") == 0 ? 7 : 0;
     const char *module = gk_arena_strn(a, t->name, len - tail, err);
     int n = 3;
 
     bool ok = module != NULL && set_entry(&out[0], module, ".weight_packed", GK_I32, a, err)
-              && set_shape(&out[0], t->n_rows, words, a, err)
+              && set_shape(&out[0], gk_rows(t), words, a, err)
               && set_entry(&out[1], module, ".weight_scale", GK_BF16, a, err)
-              && set_shape(&out[1], t->n_rows, groups, a, err)
+              && set_shape(&out[1], gk_rows(t), groups, a, err)
               && set_entry(&out[2], module, ".weight_shape", GK_I64, a, err);
     if (!ok)
         return 0;
@@ -72,7 +72,7 @@ int gk_ct_entries(const gk_tensor *t, const gk_scheme *s, gk_entry out[GK_MAX_PA
     out[2].bytes = 16;
     if (!s->symmetric) {
         if (!set_entry(&out[3], module, ".weight_zero_point", GK_I32, a, err)
-            || !set_shape(&out[3], gk_div_up(t->n_rows, codes_a_word(s)), groups, a, err))
+            || !set_shape(&out[3], gk_div_up(gk_rows(t), codes_a_word(s)), groups, a, err))
             return 0;
         n = 4;
     }
@@ -209,8 +209,6 @@ static bool build(adopt *a, const gk_tensor *const from[4], const uint64_t dim[2
     shape[1] = dim[1];
     *out = (gk_tensor){.name = name,
                        .dim = shape,
-                       .n_rows = dim[0],
-                       .n_cols = dim[1],
                        .part = part,
                        .scheme = scheme,
                        .ndim = 2,
@@ -380,7 +378,7 @@ bool gk_ct_read(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4],
 {
     const gk_scheme *s = t->scheme;
     const uint64_t fields = codes_a_word(s);
-    const bool whole_row = rect[2] == 0 && rect[3] == t->n_cols;
+    const bool whole_row = rect[2] == 0 && rect[3] == gk_cols(t);
 
     if (!whole_row && (s->group == 0 || rect[2] % s->group != 0 || rect[3] % s->group != 0
                        || rect[2] % fields != 0 || rect[3] % fields != 0))

@@ -53,7 +53,7 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
         item->from = &p->from->tensor[i];
         if (!gk_recipe_choose(recipe, item->from, &item->to, &item->why, err))
             return false;
-        if (item->from->n_rows == 0 || item->from->n_cols == 0)
+        if (gk_rows(item->from) == 0 || gk_cols(item->from) == 0)
             if (!gk_scheme_parse("keep", &item->to, err))
                 return false;
         if (item->to.kind == GK_SCHEME_INT && p->options.target == GK_TARGET_HF) {
@@ -94,7 +94,7 @@ static bool add_entries(gk_plan *p, gk_plan_item *item, gk_err *err)
                         .dim = item->from->dim,
                         .ndim = item->from->ndim,
                         .dtype = (uint8_t)stored_dtype(item)};
-        e->bytes = item->from->n_rows * gk_row_bytes(stored_dtype(item), item->from->n_cols);
+        e->bytes = gk_rows(item->from) * gk_row_bytes(stored_dtype(item), gk_cols(item->from));
         item->n_entries = 1;
     }
     for (int i = 0; i < item->n_entries; i++) {
@@ -149,7 +149,7 @@ static void widen(gk_room *r, const gk_plan_item *item)
 
 static void set_tiles(gk_plan *p, gk_plan_item *item, uint64_t elems)
 {
-    const uint64_t rows = item->from->n_rows, cols = item->from->n_cols;
+    const uint64_t rows = gk_rows(item->from), cols = gk_cols(item->from);
     const bool is_int = item->to.kind == GK_SCHEME_INT;
     const uint64_t row_quantum = is_int ? gk_ct_row_quantum(&item->to) : 1;
 
@@ -214,9 +214,9 @@ gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k)
     const uint64_t col = k % item->n_col_tiles * item->tile_cols;
 
     return (gk_tile){.row = row,
-                     .n_rows = gk_min(item->tile_rows, item->from->n_rows - row),
+                     .n_rows = gk_min(item->tile_rows, gk_rows(item->from) - row),
                      .col = col,
-                     .n_cols = gk_min(item->tile_cols, item->from->n_cols - col)};
+                     .n_cols = gk_min(item->tile_cols, gk_cols(item->from) - col)};
 }
 
 /* ---- small files --------------------------------------------------------------- */
@@ -329,7 +329,7 @@ static bool name_the_job(gk_plan *p, gk_err *err)
 static bool add_up(gk_plan *p, gk_err *err)
 {
     for (uint64_t i = 0; i < p->n_items; i++) {
-        p->parameters += p->item[i].from->n_rows * p->item[i].from->n_cols;
+        p->parameters += gk_rows(p->item[i].from) * gk_cols(p->item[i].from);
         p->input_bytes += gk_tensor_bytes(p->item[i].from);
     }
     for (uint64_t i = 0; i < p->shards.n; i++)
@@ -412,12 +412,12 @@ static bool prove_tiles(const gk_plan_item *item, gk_err *err)
         if (item->to.kind == GK_SCHEME_INT && tile.row % gk_ct_row_quantum(&item->to) != 0)
             return broken(err, "a tile cuts a packed word", t->name);
         col += tile.n_cols;
-        if (col == t->n_cols) {
+        if (col == gk_cols(t)) {
             col = 0;
             row += tile.n_rows;
         }
     }
-    return (row == t->n_rows && col == 0) || t->n_rows == 0 || t->n_cols == 0
+    return (row == gk_rows(t) && col == 0) || gk_rows(t) == 0 || gk_cols(t) == 0
            || broken(err, "tiles do not fill the tensor", t->name);
 }
 

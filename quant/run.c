@@ -57,7 +57,7 @@ static double *open_sums(run *r, const gk_plan_item *item, gk_err *err)
 #pragma omp critical(gk_run_sums)
     {
         if (s->cell == NULL) {
-            s->cell = gk_alloc(item->from->n_rows * item->n_col_tiles, 2 * sizeof(double), err);
+            s->cell = gk_alloc(gk_rows(item->from) * item->n_col_tiles, 2 * sizeof(double), err);
             s->left = item->n_units;
         }
         cell = s->cell;
@@ -78,7 +78,7 @@ static void close_sums(run *r, const gk_plan_item *item)
     }
     if (cell == NULL)
         return;
-    for (uint64_t k = 0; k < item->from->n_rows * item->n_col_tiles; k++) {
+    for (uint64_t k = 0; k < gk_rows(item->from) * item->n_col_tiles; k++) {
         error += cell[2 * k];
         square += cell[2 * k + 1];
     }
@@ -166,7 +166,7 @@ static bool write_plain(run *r, const gk_plan_item *item, const gk_tile *t, cons
                         gk_err *err)
 {
     const gk_entry *e = item->entry;
-    const uint64_t stride = gk_row_bytes((gk_dtype)e->dtype, item->from->n_cols);
+    const uint64_t stride = gk_row_bytes((gk_dtype)e->dtype, gk_cols(item->from));
     const uint64_t left = gk_row_bytes((gk_dtype)e->dtype, t->col);
 
     return write_rows(r, e, t->row * stride + left, stride,
@@ -206,11 +206,11 @@ static bool write_codes(run *r, const gk_plan_item *item, const gk_tile *t, work
 {
     const gk_scheme *s = &item->to;
     const gk_entry *e = item->entry;
-    const uint64_t all_groups = gk_scheme_groups(s, item->from->n_cols);
+    const uint64_t all_groups = gk_scheme_groups(s, gk_cols(item->from));
     const uint64_t groups = gk_scheme_groups(s, t->n_cols);
     const uint64_t group = s->group == 0 ? 0 : t->col / s->group;
-    const uint64_t stride = gk_ct_packed_row_bytes(s, item->from->n_cols);
-    const uint64_t shape[2] = {item->from->n_rows, item->from->n_cols};
+    const uint64_t stride = gk_ct_packed_row_bytes(s, gk_cols(item->from));
+    const uint64_t shape[2] = {gk_rows(item->from), gk_cols(item->from)};
 
     gk_ct_pack(s, w->code, t->n_rows, t->n_cols, w->packed);
     bool ok = write_rows(r, &e[0], t->row * stride + gk_ct_packed_row_bytes(s, t->col), stride,
@@ -252,8 +252,8 @@ static bool verify_tile(run *r, const gk_plan_item *item, const gk_tile *t, work
     const gk_tensor *written = gk_catalog_find(r->back, item->from->name);
     const uint64_t rect[4] = {t->row, t->n_rows, t->col, t->n_cols};
 
-    if (written == NULL || written->n_rows != item->from->n_rows
-        || written->n_cols != item->from->n_cols) {
+    if (written == NULL || gk_rows(written) != gk_rows(item->from)
+        || gk_cols(written) != gk_cols(item->from)) {
         gk_fail(err, GK_ERR_IO, GK_NO_OFF, "--verify: the written tensor reads back differently");
         return gk_fail_at(err, NULL, item->from->name);
     }
@@ -306,9 +306,10 @@ static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
     else
         ok = encode_tile(r, item, &t, w, err);
     if (ok && r->options->progress != NULL) {
-        const uint64_t elems = item->from->n_rows * item->from->n_cols;
+        const uint64_t elems = gk_rows(item->from) * gk_cols(item->from);
         const double share = (double)(t.n_rows * t.n_cols) / (double)elems;
-        r->options->progress(r->options->context, (uint64_t)(share * (double)gk_tensor_bytes(item->from)),
+        r->options->progress(r->options->context,
+                             (uint64_t)(share * (double)gk_tensor_bytes(item->from)),
                              item->from->name);
     }
     return ok;

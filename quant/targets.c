@@ -82,7 +82,7 @@ static uint64_t group_for(const member *m, uint64_t n, uint64_t group)
 {
     for (; group >= 32; group /= 2) {
         uint64_t i = 0;
-        while (i < n && m[i].item->from->n_cols % group == 0)
+        while (i < n && gk_cols(m[i].item->from) % group == 0)
             i++;
         if (i == n)
             return group;
@@ -219,7 +219,7 @@ static bool collect_schemes(describe *d, gk_err *err)
             return gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "more than %d schemes", MAX_SCHEMES);
         if (k == d->n_schemes)
             d->scheme[d->n_schemes++] = item->to;
-        weights[k] += item->from->n_rows * item->from->n_cols;
+        weights[k] += gk_rows(item->from) * gk_cols(item->from);
         if (experts < 0 && gk_fused_of(item->from->name, &layer) == GK_FUSED_EXPERTS)
             experts = k;
     }

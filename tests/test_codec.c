@@ -12,9 +12,9 @@
 static float *read_all(const gk_catalog *c, const gk_tensor *t)
 {
     gk_err err = {0};
-    const uint64_t rect[4] = {0, t->n_rows, 0, t->n_cols};
-    float *w = gk_alloc(t->n_rows * t->n_cols, sizeof *w, &err);
-    void *scratch = gk_alloc(gk_decode_scratch_bytes(t, t->n_rows, t->n_cols), 1, &err);
+    const uint64_t rect[4] = {0, gk_rows(t), 0, gk_cols(t)};
+    float *w = gk_alloc(gk_rows(t) * gk_cols(t), sizeof *w, &err);
+    void *scratch = gk_alloc(gk_decode_scratch_bytes(t, gk_rows(t), gk_cols(t)), 1, &err);
     assert_ok(gk_decode(c, t, rect, w, scratch, &err), err);
     gk_free(scratch);
     return w;
@@ -27,11 +27,12 @@ static void check_tensor(const gk_catalog *c, const char *name, const gk_scheme 
     char hex[GK_SHA256_HEX];
     const gk_tensor *t = gk_catalog_find(c, name);
     assert_non_null(t);
-    const uint64_t n = t->n_rows * t->n_cols, groups = t->n_rows * gk_scheme_groups(s, t->n_cols);
+    const uint64_t n = gk_rows(t) * gk_cols(t),
+                   groups = gk_rows(t) * gk_scheme_groups(s, gk_cols(t));
     float *w = read_all(c, t);
     int8_t *codes = malloc(n);
     uint16_t *scales = malloc(groups * 2);
-    const gk_group_job job = {s, GK_METHOD_RTN, NULL, t->n_rows, t->n_cols};
+    const gk_group_job job = {s, GK_METHOD_RTN, NULL, gk_rows(t), gk_cols(t)};
     gk_group_encode(&job, w, codes, scales, NULL);
     assert_ok(gk_hash_bytes(codes, n, hex, &err), err);
     assert_string_equal(hex, gk_json_text(gk_json_get(golden, "codes_sha256"), NULL));

@@ -16,7 +16,7 @@
 static void digest_of(const gk_catalog *c, const gk_tensor *t, bool small, char hex[65])
 {
     gk_err err = {0};
-    const uint64_t n = small ? gk_row_bytes((gk_dtype)t->dtype, t->n_cols) : 1u << 20;
+    const uint64_t n = small ? gk_row_bytes((gk_dtype)t->dtype, gk_cols(t)) : 1u << 20;
     void *buf = malloc(n);
     assert_ok(gk_tensor_digest(c, t, buf, n, hex, &err), err);
     free(buf);

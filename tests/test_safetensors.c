@@ -9,7 +9,7 @@ static gk_catalog *open_good(const char *header, size_t n, size_t n_data)
 {
     write_file(header, n, n_data);
     gk_catalog *c = open_file();
-    if (c->findings.n > 0)
+    if (gk_findings_worst(&c->findings, 0, NULL) == GK_BAD)
         fail_msg("refused: %.200s\n%s", header, c->findings.row[0].text);
     assert_true(c->input[0].usable);
     assert_int_equal(c->input[0].header_bytes, 8 + n);
@@ -299,8 +299,8 @@ static void every_dtype_is_accepted(void **state)
         assert_string_equal(gk_dtype_get((gk_dtype)t->dtype)->name, types[i].name);
         assert_int_equal(gk_dtype_get((gk_dtype)t->dtype)->bits, types[i].bits);
         assert_int_equal(gk_tensor_bytes(t), bytes);
-        assert_int_equal(t->n_rows, 6);
-        assert_int_equal(t->n_cols, 4);
+        assert_int_equal(gk_rows(t), 6);
+        assert_int_equal(gk_cols(t), 4);
         assert_true(t->ndim == 3 && t->dim[0] == 2 && t->dim[1] == 3 && t->dim[2] == 4);
         unsigned char data[6 * 32];
         gk_err err = {0};
@@ -324,17 +324,18 @@ static void scalars_and_empty_tensors_are_accepted(void **state)
     unsigned char data[4] = {9, 9, 9, 9};
     assert_int_equal(c->n_tensors, 6);
     const gk_tensor *t = gk_catalog_find(c, "f32");
-    assert_true(t != NULL && t->ndim == 0 && t->n_rows == 1 && t->n_cols == 1 && gk_tensor_bytes(t) == 4);
+    assert_true(t != NULL && t->ndim == 0 && gk_rows(t) == 1 && gk_cols(t) == 1
+                && gk_tensor_bytes(t) == 4);
     assert_ok(gk_read_part(c, t, 0, 0, 1, 0, 1, data, &err), err);
     assert_memory_equal(data, "\0\1\2\3", 4);
     t = gk_catalog_find(c, "byte");
     assert_ok(gk_read_part(c, t, 0, 0, 1, 0, 1, data, &err), err);
     assert_int_equal(data[0], 4);
     t = gk_catalog_find(c, "middle");
-    assert_true(t != NULL && t->ndim == 3 && gk_tensor_bytes(t) == 0 && t->n_rows == 0);
+    assert_true(t != NULL && t->ndim == 3 && gk_tensor_bytes(t) == 0 && gk_rows(t) == 0);
     assert_ok(gk_read_part(c, t, 0, 0, 0, 0, 5, data, &err), err);
     t = gk_catalog_find(c, "big");
-    assert_true(t != NULL && gk_tensor_bytes(t) == 0 && t->n_rows == 0);
+    assert_true(t != NULL && gk_tensor_bytes(t) == 0 && gk_rows(t) == 0);
     gk_catalog_close(c);
 }
 
@@ -451,6 +452,21 @@ static void keys_may_stand_in_any_order_with_others_between(void **state)
     }
 }
 
+static void extra_keys_and_early_blanks_are_told(void **state)
+{
+    (void)state;
+    static const char extra[] = "{\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],"
+                                "\"extra\":1}}";
+    gk_catalog *c = open_good(extra, sizeof extra - 1, 1);
+    assert_int_equal(gk_findings_worst(&c->findings, 0, NULL), GK_WARN);
+    assert_non_null(strstr(c->findings.row[0].text, "\"extra\""));
+    gk_catalog_close(c);
+    c = open_good(" {}", 3, 0);
+    assert_int_equal(c->findings.n, 1);
+    assert_int_equal(c->findings.row[0].severity, GK_NOTE);
+    gk_catalog_close(c);
+}
+
 static void extra_keys_are_still_checked(void **state)
 {
     (void)state;
@@ -527,7 +543,7 @@ static void data_may_lie_in_another_order_than_the_header(void **state)
             gk_err err = {0};
             const gk_tensor *t = &model->tensor[k];
             assert_int_equal(t->name[0], 'a' + k);
-            assert_ok(gk_read_part(model, t, 0, 0, t->n_rows, 0, t->n_cols, data, &err), err);
+            assert_ok(gk_read_part(model, t, 0, 0, gk_rows(t), 0, gk_cols(t), data, &err), err);
             for (uint64_t j = 0; j < gk_tensor_bytes(t); j++)
                 assert_int_equal(data[j], first[k] + j);
         }
@@ -552,6 +568,7 @@ int main(void)
         cmocka_unit_test(lone_surrogates_and_broken_escapes_are_refused),
         cmocka_unit_test(a_name_of_a_megabyte_is_accepted),
         cmocka_unit_test(keys_may_stand_in_any_order_with_others_between),
+        cmocka_unit_test(extra_keys_and_early_blanks_are_told),
         cmocka_unit_test(extra_keys_are_still_checked),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(white_space_and_padding_are_accepted),

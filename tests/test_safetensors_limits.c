@@ -201,10 +201,10 @@ static void verdict(char *text, size_t size)
         assert_in_range(gk_tensor_bytes(t), 0, sizeof data);
         assert_in_range(t->whole->off, c->input[0].header_bytes,
                         c->input[0].file->size - gk_tensor_bytes(t));
-        assert_ok(gk_read_part(c, t, 0, 0, t->n_rows, 0, t->n_cols, data, &err), err);
+        assert_ok(gk_read_part(c, t, 0, 0, gk_rows(t), 0, gk_cols(t), data, &err), err);
         n += (size_t)snprintf(text + n, size - n, "'%s' %d %d %llu %llu\n", t->name,
-                              (int)t->dtype, (int)t->ndim, (unsigned long long)t->n_rows,
-                              (unsigned long long)t->n_cols);
+                              (int)t->dtype, (int)t->ndim, (unsigned long long)gk_rows(t),
+                              (unsigned long long)gk_cols(t));
     }
     assert_int_equal(c->findings.n == 0, c->input[0].usable);
     gk_catalog_close(c);

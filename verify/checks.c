@@ -76,7 +76,8 @@ static bool check_tokenizer(gk_catalog *c, gk_err *err)
 /* ---- values --------------------------------------------------------------------------- */
 
 typedef struct seen {
-    uint64_t n_nan, n_inf, first_nan, first_inf; /* element indices */
+    uint64_t n_nan, n_inf, first_nan, first_inf; /* element indices of values or scales */
+    uint64_t width;                              /* columns of those                    */
     uint64_t zero_rows, first_zero;
     char     digest[GK_SHA256_HEX]; /* of experts only */
     gk_err  *failure;               /* reading it failed; NULL: it did not */
@@ -90,33 +91,33 @@ typedef struct scan {
     gk_err                  failure;
 } scan;
 
-static bool is_nan(const gk_tensor *t, const unsigned char *p)
+static bool is_nan(gk_dtype dtype, const unsigned char *p)
 {
     uint32_t u;
 
-    if (t->dtype == GK_F32) {
+    if (dtype == GK_F32) {
         memcpy(&u, p, 4);
         return (u & 0x7FFFFF) != 0;
     }
-    return (gk_load_u16(p) & (t->dtype == GK_BF16 ? 0x7F : 0x3FF)) != 0;
+    return (gk_load_u16(p) & (dtype == GK_BF16 ? 0x7F : 0x3FF)) != 0;
 }
 
 /* Counts NaN and infinities among n elements, the first of which is element `at`. */
-static void scan_nonfinite(const gk_tensor *t, const unsigned char *p, uint64_t n, uint64_t at,
+static void scan_nonfinite(gk_dtype dtype, const unsigned char *p, uint64_t n, uint64_t at,
                            seen *s)
 {
     const gk_kernels *k = gk_kernels_get();
-    const uint64_t size = t->dtype == GK_F32 ? 4 : 2;
+    const uint64_t size = dtype == GK_F32 ? 4 : 2;
     uint64_t i = 0;
 
     while (i < n) {
         const unsigned char *from = p + i * size;
-        i += t->dtype == GK_F32    ? k->nonfinite_f32(from, n - i)
-             : t->dtype == GK_BF16 ? k->nonfinite_bf16(from, n - i)
-                                   : k->nonfinite_f16(from, n - i);
+        i += dtype == GK_F32    ? k->nonfinite_f32(from, n - i)
+             : dtype == GK_BF16 ? k->nonfinite_bf16(from, n - i)
+                                : k->nonfinite_f16(from, n - i);
         if (i == n)
             return;
-        if (is_nan(t, p + i * size)) {
+        if (is_nan(dtype, p + i * size)) {
             if (s->n_nan++ == 0)
                 s->first_nan = at + i;
         } else if (s->n_inf++ == 0) {
@@ -144,14 +145,14 @@ static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_er
 {
     const gk_tensor *t = &x->c->tensor[index];
     seen *s = &x->seen[index];
-    const bool floats = t->scheme == NULL
-                        && (t->dtype == GK_BF16 || t->dtype == GK_F16 || t->dtype == GK_F32);
     gk_hash *hash = is_expert(t->name) ? gk_hash_new(err) : NULL;
     bool ok = !is_expert(t->name) || hash != NULL;
 
     for (int i = 0; ok && i < gk_n_parts(t); i++) {
         gk_part_room room;
         const gk_part *part = gk_part_of(t, i, &room);
+        const bool floats = part->dtype == GK_BF16 || part->dtype == GK_F16
+                            || part->dtype == GK_F32;
         const uint64_t row_bytes = gk_row_bytes(part->dtype, part->n_cols);
         const uint64_t block = gk_dtype_get(part->dtype)->block_elems;
         /* whole rows, or pieces of one that is too wide */
@@ -168,9 +169,12 @@ static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_er
                 ok = ok && gk_read_part(x->c, t, i, r, n, col, m, buf, err);
                 if (ok && hash != NULL)
                     gk_hash_add(hash, buf, n * width);
-                if (ok && floats)
-                    scan_nonfinite(t, buf, n * m, r * part->n_cols + col, s);
-                for (uint64_t k = 0; ok && floats && m == part->n_cols && k < n; k++)
+                if (ok && floats) {
+                    s->width = part->n_cols;
+                    scan_nonfinite(part->dtype, buf, n * m, r * part->n_cols + col, s);
+                }
+                for (uint64_t k = 0;
+                     ok && floats && t->scheme == NULL && m == part->n_cols && k < n; k++)
                     if (is_zero(buf + k * width, width) && s->zero_rows++ == 0)
                         s->first_zero = r + k;
                 if (ok && x->o->progress != NULL)
@@ -190,20 +194,22 @@ static bool report_values(gk_catalog *c, const gk_tensor *t, const seen *s, gk_e
 
     if (s->n_nan > 0)
         ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
-                              "%" PRIu64 " NaN, the first at row %" PRIu64 ", column %" PRIu64,
-                              s->n_nan, s->first_nan / t->n_cols, s->first_nan % t->n_cols);
+                              "%" PRIu64 " NaN%s, the first at row %" PRIu64 ", column %" PRIu64,
+                              s->n_nan, t->scheme != NULL ? " among its scales" : "",
+                              s->first_nan / s->width, s->first_nan % s->width);
     if (ok && s->n_inf > 0)
         ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
-                              "%" PRIu64 " infinities (Inf), the first at row %" PRIu64
+                              "%" PRIu64 " infinities (Inf)%s, the first at row %" PRIu64
                               ", column %" PRIu64,
-                              s->n_inf, s->first_inf / t->n_cols, s->first_inf % t->n_cols);
-    if (ok && s->zero_rows > 0 && t->n_rows > 0 && t->n_cols > 0)
+                              s->n_inf, t->scheme != NULL ? " among its scales" : "",
+                              s->first_inf / s->width, s->first_inf % s->width);
+    if (ok && s->zero_rows > 0 && gk_rows(t) > 0 && gk_cols(t) > 0)
         ok = gk_findings_addf(f, "values",
-                              s->zero_rows == t->n_rows || s->zero_rows >= MANY_ZEROS ? GK_BAD
+                              s->zero_rows == gk_rows(t) || s->zero_rows >= MANY_ZEROS ? GK_BAD
                                                                                       : GK_WARN,
                               file, t->name, err,
                               "%" PRIu64 " of %" PRIu64 " rows are all zero, the first is %" PRIu64,
-                              s->zero_rows, t->n_rows, s->first_zero);
+                              s->zero_rows, gk_rows(t), s->first_zero);
     return ok;
 }
 

@@ -43,15 +43,15 @@ typedef struct side {
 
 static uint64_t tile_rows(const gk_tensor *t)
 {
-    return gk_max(TILE_ELEMS / gk_max(t->n_cols, 1), 1);
+    return gk_max(TILE_ELEMS / gk_max(gk_cols(t), 1), 1);
 }
 
 static bool open_side(side *s, const gk_tensor *t, gk_err *err)
 {
-    const uint64_t rows = gk_min(tile_rows(t), gk_max(t->n_rows, 1));
+    const uint64_t rows = gk_min(tile_rows(t), gk_max(gk_rows(t), 1));
 
-    s->v = gk_alloc(rows * t->n_cols, sizeof *s->v, err);
-    s->scratch = gk_alloc(gk_decode_scratch_bytes(t, rows, t->n_cols) + 64, 1, err);
+    s->v = gk_alloc(rows * gk_cols(t), sizeof *s->v, err);
+    s->scratch = gk_alloc(gk_decode_scratch_bytes(t, rows, gk_cols(t)) + 64, 1, err);
     return s->v != NULL && s->scratch != NULL;
 }
 
@@ -61,8 +61,8 @@ static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
     const uint64_t rows = tile_rows(row->a);
     bool ok = open_side(x, row->a, err) && open_side(y, row->b, err);
 
-    for (uint64_t r = 0; ok && r < row->a->n_rows; r += rows) {
-        const uint64_t n = gk_min(rows, row->a->n_rows - r), cols = row->a->n_cols;
+    for (uint64_t r = 0; ok && r < gk_rows(row->a); r += rows) {
+        const uint64_t n = gk_min(rows, gk_rows(row->a) - r), cols = gk_cols(row->a);
         const uint64_t rect[4] = {r, n, 0, cols};
         if (o->stop != NULL && *o->stop)
             ok = gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
@@ -71,7 +71,8 @@ static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
         for (uint64_t k = 0; ok && k < n; k++)
             add_row(x->v + k * cols, y->v + k * cols, cols, s);
         if (ok && o->progress != NULL)
-            o->progress(o->context, gk_tensor_bytes(row->a) / gk_div_up(row->a->n_rows, rows), row->a->name);
+            o->progress(o->context, gk_tensor_bytes(row->a) / gk_div_up(gk_rows(row->a), rows),
+                        row->a->name);
     }
     row->equal = !s->differ;
     row->max_abs = s->most;
@@ -89,14 +90,14 @@ static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
 static bool compare_bytes(const side *x, const side *y, gk_tensor_error *row, gk_err *err)
 {
     const gk_tensor *t = row->a;
-    const uint64_t row_bytes = gk_row_bytes((gk_dtype)t->dtype, t->n_cols);
+    const uint64_t row_bytes = gk_row_bytes((gk_dtype)t->dtype, gk_cols(t));
     unsigned char *buf = gk_alloc(2 * row_bytes, 1, err);
     bool ok = buf != NULL;
 
     row->equal = true;
-    for (uint64_t r = 0; ok && row->equal && r < t->n_rows; r++) {
-        ok = gk_read_part(x->c, t, 0, r, 1, 0, t->n_cols, buf, err)
-             && gk_read_part(y->c, row->b, 0, r, 1, 0, t->n_cols, buf + row_bytes, err);
+    for (uint64_t r = 0; ok && row->equal && r < gk_rows(t); r++) {
+        ok = gk_read_part(x->c, t, 0, r, 1, 0, gk_cols(t), buf, err)
+             && gk_read_part(y->c, row->b, 0, r, 1, 0, gk_cols(t), buf + row_bytes, err);
         row->equal = ok && memcmp(buf, buf + row_bytes, (size_t)row_bytes) == 0;
     }
     gk_free(buf);

@@ -102,7 +102,7 @@ static bool open_workers(gk_stream *s, gk_err *err)
         const gk_tensor *t = &s->c->tensor[i];
         if (gk_can_decode(t))
             scratch = gk_max(scratch, gk_decode_scratch_bytes(
-                                          t, gk_block_rows(t->n_rows, t->n_cols), t->n_cols));
+                                          t, gk_block_rows(gk_rows(t), gk_cols(t)), gk_cols(t)));
     }
     s->worker = gk_arena_alloc(s->arena, (uint64_t)s->o.threads, sizeof *s->worker, err);
     for (int i = 0; s->worker != NULL && i < s->o.threads; i++) {
@@ -450,10 +450,10 @@ bool gk_stream_logits(gk_stream *s, gk_stream *other, const gk_logit_job *job, g
     const gk_tensor *second = other == NULL ? NULL : gk_layer_tensor(other, -1, "lm_head", err);
     bool ok = head != NULL && (other == NULL || second != NULL) && open_rows(s, job, err)
               && (other == NULL || open_rows(other, job, err));
-    const uint64_t rows = ok ? gk_block_rows(head->n_rows, head->n_cols) : 1;
+    const uint64_t rows = ok ? gk_block_rows(gk_rows(head), gk_cols(head)) : 1;
 
-    for (uint64_t id = 0; ok && id < head->n_rows; id += rows) {
-        const uint64_t n = gk_min(rows, head->n_rows - id);
+    for (uint64_t id = 0; ok && id < gk_rows(head); id += rows) {
+        const uint64_t n = gk_min(rows, gk_rows(head) - id);
         ok = decode_block(s, head, id, n, err)
              && (other == NULL || decode_block(other, second, id, n, err));
         if (!ok)
@@ -471,7 +471,8 @@ bool gk_stream_logits(gk_stream *s, gk_stream *other, const gk_logit_job *job, g
             job->take(job->context, &block);
         }
         if (s->o.progress != NULL)
-            s->o.progress(s->o.context, gk_tensor_bytes(head) / gk_div_up(head->n_rows, rows), head->name);
+            s->o.progress(s->o.context, gk_tensor_bytes(head) / gk_div_up(gk_rows(head), rows),
+                          head->name);
     }
     return ok;
 }

@@ -42,7 +42,7 @@ static uint64_t sum_block(uint64_t n_in)
 static void multiply_unordered(const gk_product *p, const float *w, gk_worker *k, const float *in,
                                uint64_t m, uint64_t n_rows, float *out)
 {
-    const uint64_t n_in = p->w[0]->n_cols, n_out = p->w[0]->n_rows, block = sum_block(n_in);
+    const uint64_t n_in = gk_cols(p->w[0]), n_out = gk_rows(p->w[0]), block = sum_block(n_in);
 
     memset(k->sum, 0, m * n_rows * sizeof *k->sum);
     for (uint64_t j = 0; j < n_in; j += block) {
@@ -60,7 +60,7 @@ static void multiply_unordered(const gk_product *p, const float *w, gk_worker *k
 static void multiply_batch(const gk_stream *s, const gk_product *p, float *const w[2], gk_worker *k,
                            uint64_t batch, uint64_t row, uint64_t n_rows)
 {
-    const uint64_t n_in = p->w[0]->n_cols, n_out = p->w[0]->n_rows;
+    const uint64_t n_in = gk_cols(p->w[0]), n_out = gk_rows(p->w[0]);
     const uint64_t first = p->begin[batch], m = p->begin[batch + 1] - first;
     const float *in = p->in + first * n_in;
     float *out = p->out + first * n_out + row;
@@ -88,7 +88,7 @@ static void multiply_batch(const gk_stream *s, const gk_product *p, float *const
 static bool decode_rows(const gk_stream *s, const gk_tensor *t, uint64_t row, uint64_t n_rows,
                         float *out, void *scratch, gk_err *err)
 {
-    const uint64_t rect[4] = {row, n_rows, 0, t->n_cols};
+    const uint64_t rect[4] = {row, n_rows, 0, gk_cols(t)};
 
     return gk_decode(s->c, t, rect, out, scratch, err);
 }
@@ -103,7 +103,7 @@ static void keep_first(gk_err *into, const gk_err *own)
 /* Many blocks: each thread decodes its own and takes it through all batches. */
 static bool by_blocks(gk_stream *s, const gk_product *p, uint64_t rows, gk_err *err)
 {
-    const uint64_t n_rows = p->w[0]->n_rows, n_blocks = gk_div_up(n_rows, rows);
+    const uint64_t n_rows = gk_rows(p->w[0]), n_blocks = gk_div_up(n_rows, rows);
     bool failed = false;
 
 #pragma omp parallel for schedule(dynamic, 1) num_threads(s->o.threads)
@@ -128,7 +128,7 @@ static bool by_blocks(gk_stream *s, const gk_product *p, uint64_t rows, gk_err *
 /* Few blocks: all threads decode one together and share out the batches. */
 static bool by_batches(gk_stream *s, const gk_product *p, uint64_t rows, gk_err *err)
 {
-    const uint64_t n_rows = p->w[0]->n_rows, slices = (uint64_t)s->o.threads;
+    const uint64_t n_rows = gk_rows(p->w[0]), slices = (uint64_t)s->o.threads;
     float *const w[2] = {s->worker[0].w[0], s->worker[0].w[1]};
     bool failed = false;
 
@@ -140,7 +140,7 @@ static bool by_batches(gk_stream *s, const gk_product *p, uint64_t rows, gk_err 
             const uint64_t at = gk_min(k * slice, n), count = gk_min(slice, n - at);
             bool ok = !gk_stopped(s, &own);
             for (int i = 0; ok && count > 0 && i < 2 && p->w[i] != NULL; i++)
-                ok = decode_rows(s, p->w[i], row + at, count, w[i] + at * p->w[i]->n_cols,
+                ok = decode_rows(s, p->w[i], row + at, count, w[i] + at * gk_cols(p->w[i]),
                                  s->worker[omp_get_thread_num()].scratch, &own);
             if (!ok) {
                 __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
@@ -158,14 +158,15 @@ static bool by_batches(gk_stream *s, const gk_product *p, uint64_t rows, gk_err 
 
 bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err)
 {
-    const uint64_t rows = gk_block_rows(p->w[0]->n_rows, p->w[0]->n_cols);
-    const uint64_t n_blocks = gk_div_up(p->w[0]->n_rows, rows);
+    const uint64_t rows = gk_block_rows(gk_rows(p->w[0]), gk_cols(p->w[0]));
+    const uint64_t n_blocks = gk_div_up(gk_rows(p->w[0]), rows);
     const bool ok = n_blocks >= 2 * (uint64_t)s->o.threads ? by_blocks(s, p, rows, err)
                                                            : by_batches(s, p, rows, err);
 
     if (ok && s->o.progress != NULL)
         s->o.progress(s->o.context,
-                      gk_tensor_bytes(p->w[0]) + (p->w[1] != NULL ? gk_tensor_bytes(p->w[1]) : 0), p->w[0]->name);
+                      gk_tensor_bytes(p->w[0]) + (p->w[1] != NULL ? gk_tensor_bytes(p->w[1]) : 0),
+                      p->w[0]->name);
     return ok;
 }
 
@@ -189,8 +190,8 @@ bool gk_layer_read(gk_stream *s, int64_t layer, const char *part, float *out, gk
 {
     const gk_tensor *t = gk_layer_tensor(s, layer, part, err);
 
-    for (uint64_t row = 0; t != NULL && row < t->n_rows; row++)
-        if (!decode_rows(s, t, row, 1, out + row * t->n_cols, s->worker[0].scratch, err))
+    for (uint64_t row = 0; t != NULL && row < gk_rows(t); row++)
+        if (!decode_rows(s, t, row, 1, out + row * gk_cols(t), s->worker[0].scratch, err))
             return false;
     return t != NULL;
 }
