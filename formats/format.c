@@ -83,7 +83,7 @@ static bool look_at(gk_arena *a, const char *path, gk_source *s, gk_err *err)
 
     *s = (gk_source){.path = path};
     if (kind == GK_PATH_NONE) {
-        gk_fail(err, GK_ERR_IO, GK_NO_OFF, "no model found: no such file or directory");
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "no model found: no such file or directory");
         return gk_fail_at(err, path, NULL);
     }
     if (kind == GK_PATH_FILE && gk_ends_with(path, ".index.json")) {

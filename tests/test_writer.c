@@ -38,8 +38,8 @@ static void shards_stay_below_the_limit_and_modules_whole(void **state)
     static const uint64_t limits[] = {1, 131072, 1000000};
     static const char *const rules[] = {"default = int4", "default = int8-g32",
                                         "default = keep",
-                                        "self_attn = int8-g64-asym\nmlp\\. = int4-channel\n"
-                                        "default = int4-g32"};
+                                        ("self_attn = int8-g64-asym\nmlp\\. = int4-channel\n"
+                                         "default = int4-g32")};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         for (size_t k = 0; k < 4; k++) {
             gk_plan_options o = int_options();
