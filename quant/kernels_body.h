@@ -21,17 +21,17 @@
 #define UNIT 64 /* bytes of a register */
 #define MIN_PS _mm512_min_ps
 #define MAX_PS _mm512_max_ps
+#define LOAD_PD(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
 typedef __m512 unit;
+typedef __m512d wide;
 #else
 #define UNIT 32
 #define MIN_PS _mm256_min_ps
 #define MAX_PS _mm256_max_ps
+#define LOAD_PD(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
 typedef __m256 unit;
+typedef __m256d wide;
 #endif
-typedef int32_t unit_bits __attribute__((vector_size(UNIT)));
-typedef int8_t  unit_codes __attribute__((vector_size(UNIT / 4)));
-typedef double  wide __attribute__((vector_size(UNIT)));
-typedef float   narrow __attribute__((vector_size(UNIT / 2)));
 
 /* Whole registers: GCC keeps a vector that is wider than one on the stack. */
 #define UNITS (LANES * 4 / UNIT)
@@ -65,13 +65,19 @@ static inline void store(lanes a, float *out)
     for (int i = 0; i < UNITS; i++)
         memcpy(out + i * UNIT / 4, &a.u[i], UNIT);
 }
+/* The mantissa of MAGIC + code is code. */
 static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
 {
-    for (int i = 0; i < UNITS; i++) {
-        const unit_codes c
-            = __builtin_convertvector((unit_bits)rounded_plus_magic.u[i], unit_codes);
-        memcpy(out + i * UNIT / 4, &c, sizeof c);
-    }
+#ifdef __AVX512F__
+    const __m128i c = _mm512_cvtepi32_epi8((__m512i)rounded_plus_magic.u[0]);
+#else
+    const __m256i magic = (__m256i)splat(MAGIC).u[0];
+    const __m256i a = _mm256_sub_epi32((__m256i)rounded_plus_magic.u[0], magic);
+    const __m256i b = _mm256_sub_epi32((__m256i)rounded_plus_magic.u[1], magic);
+    const __m256i ab = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+    const __m128i c = _mm_packs_epi16(_mm256_castsi256_si128(ab), _mm256_extracti128_si256(ab, 1));
+#endif
+    memcpy(out, &c, sizeof c);
 }
 #else
 typedef struct lanes {
@@ -462,11 +468,8 @@ static void row_error(const float *w, const float *v, uint64_t n, double *err, d
     wide ev[64 / UNIT] = {0}, sv[64 / UNIT] = {0};
     for (; i + 8 <= n; i += 8)
         for (int k = 0; k < 64 / UNIT; k++) {
-            narrow a, b;
-            memcpy(&a, w + i + k * UNIT / 8, sizeof a);
-            memcpy(&b, v + i + k * UNIT / 8, sizeof b);
-            const wide x = __builtin_convertvector(a, wide);
-            const wide d = x - __builtin_convertvector(b, wide);
+            const wide x = LOAD_PD(w + i + k * UNIT / 8);
+            const wide d = x - LOAD_PD(v + i + k * UNIT / 8);
             ev[k] += d * d;
             sv[k] += x * x;
         }

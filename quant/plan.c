@@ -11,7 +11,7 @@
 #include "quant/targets.h"
 
 #define DEFAULT_SHARD_BYTES UINT64_C(5000000000)
-#define TILE_ELEMS          (UINT64_C(1) << 19) /* of a tile at most, while rows allow it */
+#define TILE_ELEMS          (UINT64_C(1) << 16) /* of a tile: in a second-level cache    */
 #define WIDE_ELEMS          (UINT64_C(1) << 20) /* rows beyond this are cut by columns    */
 #define PROCESS_BYTES       (UINT64_C(40) << 20) /* program, libraries, stacks            */
 

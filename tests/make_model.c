@@ -3,6 +3,7 @@
  *   make_model OUT [key=value ...]
  *   hidden layers heads kv_heads head_dim dense moe experts top_k ranks vocab seed
  *   gate=bf16|f32   layout=release|hf   shard=BYTES (hf: largest file)
+ *   weights=random|none (none: files of full size with holes for weights, to be opened only)
  *
  * The same arguments give the same bytes on every machine: weights are integer hashes of
  * (seed, name, row, column), scaled by one rounded multiplication. Knows nothing of the
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, DENSE, MOE, EXPERTS, TOP_K, RANKS, VOCAB, SEED,
@@ -24,7 +26,7 @@ static const char *const keys[N_KEYS] = {"hidden", "layers", "heads", "kv_heads"
                                          "dense", "moe", "experts", "top_k", "ranks", "vocab",
                                          "seed", "shard", "temperature_len", "original_ctx"};
 static uint64_t geo[N_KEYS] = {256, 2, 8, 2, 32, 512, 256, 8, 2, 8, 1024, 1, UINT64_MAX, 64, 256};
-static int gate_f32, layout_hf;
+static int gate_f32, layout_hf, no_weights;
 static const char *out_dir;
 
 static void die(const char *fmt, ...)
@@ -235,8 +237,10 @@ static void write_file(const char *name, tensor *t, uint64_t n)
     const uint64_t length = size;
     fwrite(&length, 8, 1, f);
     fwrite(header, 1, size, f);
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n && !no_weights; i++)
         write_tensor(f, &t[i]);
+    if (no_weights && (fflush(f) != 0 || ftruncate(fileno(f), (off_t)(8 + size + at)) != 0))
+        die("%s: %s", name, strerror(errno));
     close_file(f, name);
     free(header);
 }
@@ -401,6 +405,10 @@ static void read_arguments(int argc, char **argv)
         const size_t n = (size_t)(equals - argv[i]);
         if (strncmp(argv[i], "gate=", 5) == 0) {
             gate_f32 = strcmp(equals + 1, "f32") == 0;
+            continue;
+        }
+        if (strncmp(argv[i], "weights=", 8) == 0) {
+            no_weights = strcmp(equals + 1, "none") == 0;
             continue;
         }
         if (strncmp(argv[i], "layout=", 7) == 0) {

@@ -16,7 +16,7 @@
 
 #define SECONDS 0.25
 #define BYTES   ((size_t)256 << 20)
-#define ELEMS   65536 /* of a kernel run: 256 KiB of f32, in the second-level cache */
+#define ELEMS   16384 /* of a kernel run: 64 KiB of f32, in the second-level cache */
 
 static double now(void)
 {
@@ -97,44 +97,61 @@ static double product_rate(void)
 
 /* ---- kernels ---------------------------------------------------------------------- */
 
+#define ROW   4096 /* weights of a call; what works on groups gets GROUP of them */
+#define GROUP 128
+
 static float w[ELEMS], v[ELEMS];
 static unsigned char half[2 * ELEMS], packed[ELEMS];
 static int8_t code[ELEMS];
 static const gk_grid grid = {-8, 7, 0};
+static volatile double keep; /* what would not be computed if nobody asked */
 
-static void run(const gk_kernels *k, int which)
+/* One call of kernel `which` on weights i .. i + n - 1. */
+static void call(const gk_kernels *k, int which, int i, uint64_t n)
 {
-    volatile double keep;
-    double x, y;
+    static const gk_try try[GK_TRIES] = {{0.01f, 0}, {-0.02f, 0}, {0.03f, 0}, {-0.04f, 0}};
+    double x[GK_TRIES];
     float lo, hi;
 
     switch (which) {
-    case 0: k->bf16_to_f32(half, ELEMS, w); break;
-    case 1: k->f32_to_bf16(w, ELEMS, half); break;
-    case 2: k->f16_to_f32(half, ELEMS, w); break;
-    case 3: keep = (double)k->nonfinite_bf16(half, ELEMS); break;
-    case 4: k->range(w, ELEMS, &lo, &hi); keep = (double)lo; break;
-    case 5: k->quantize(w, ELEMS, 0.01f, &grid, code); break;
-    case 6: keep = k->error(w, NULL, ELEMS, 0.01f, &grid); break;
-    case 7: k->fit(w, NULL, ELEMS, 0.01f, &grid, &x, &y); keep = x; break;
-    case 8: k->pack4(code, ELEMS, packed); break;
-    case 9: k->unpack4(packed, ELEMS, code); break;
-    case 10: k->decode(code, ELEMS, 0, 0.01f, v); break;
-    default: k->row_error(w, v, ELEMS, &x, &y); keep = x; break;
+    case 0: k->bf16_to_f32(half + 2 * i, n, w + i); break;
+    case 1: k->f32_to_bf16(w + i, n, half + 2 * i); break;
+    case 2: k->f16_to_f32(half + 2 * i, n, v + i); break;
+    case 3: k->f32_to_f16(w + i, n, half + 2 * i); break;
+    case 4: keep = (double)k->nonfinite_bf16(half + 2 * i, n); break;
+    case 5: keep = (double)k->nonfinite_f32(w + i, n); break;
+    case 6: k->pack4(code + i, n, packed + i / 2); break;
+    case 7: k->unpack4(packed + i / 2, n, code + i); break;
+    case 8: k->pack8(code + i, n, packed + i); break;
+    case 9: k->row_error(w + i, v + i, n, &x[0], &x[1]); keep = x[0]; break;
+    case 10: k->decode(code + i, n, 0, 0.01f, v + i); break;
+    case 11: k->range(w + i, n, &lo, &hi); keep = (double)lo; break;
+    case 12: k->quantize(w + i, n, 0.01f, &grid, code + i); break;
+    case 13: keep = k->error(w + i, NULL, n, 0.01f, &grid); break;
+    case 14: k->errors(w + i, NULL, n, &grid, try, x); keep = x[0]; break;
+    default: k->fit(w + i, NULL, n, 0.01f, &grid, &x[0], &x[1]); keep = x[0]; break;
     }
-    (void)keep;
 }
 
-static const char *const names[] = {"bf16_to_f32", "f32_to_bf16", "f16_to_f32", "nonfinite_bf16",
-                                    "range", "quantize", "error", "fit", "pack4", "unpack4",
-                                    "decode", "row_error"};
+static const char *const names[] = {"bf16_to_f32", "f32_to_bf16", "f16_to_f32", "f32_to_f16",
+                                    "nonfinite_bf16", "nonfinite_f32", "pack4", "unpack4", "pack8",
+                                    "row_error", "decode", "range", "quantize", "error",
+                                    "errors (4 tries)", "fit"};
+
+static void run(const gk_kernels *k, int which)
+{
+    const int n = which < 10 ? ROW : GROUP;
+
+    for (int i = 0; i < ELEMS; i += n)
+        call(k, which, i, (uint64_t)n);
+}
 
 /* Weights a second, in 10^9. */
 static double kernel_rate(const gk_kernels *k, int which)
 {
     double best = 0;
 
-    for (const double begin = now(); now() - begin < SECONDS / 2;) {
+    for (const double begin = now(); now() - begin < SECONDS / 3;) {
         const double start = now();
         run(k, which);
         const double rate = ELEMS / (now() - start);
@@ -147,13 +164,13 @@ static void kernels(void)
 {
     const int n = (int)(sizeof names / sizeof names[0]);
 
-    printf("\nkernel           ");
+    printf("\nkernel            ");
     for (int i = 0; gk_kernels_nth(i) != NULL; i++)
         printf("  %12s", gk_kernels_nth(i)->isa);
     printf("   (10^9 weights/s, one thread)\n");
     for (int which = 0; which < n; which++) {
         double scalar = 0;
-        printf("  %-15s", names[which]);
+        printf("  %-16s", names[which]);
         for (int i = 0; gk_kernels_nth(i) != NULL; i++) {
             const double rate = kernel_rate(gk_kernels_nth(i), which);
             if (i == 0) {
