@@ -234,4 +234,19 @@ static inline void write_vectors(const char *path, const char *const *name)
     free(text);
 }
 
+/* open_work() and close_work(), the setup and teardown of a program with a folder of its own. */
+#define WORK_FOLDER(path)                                                                          \
+    static int open_work(void **state)                                                             \
+    {                                                                                              \
+        (void)state;                                                                               \
+        fresh_dir(path);                                                                           \
+        return 0;                                                                                  \
+    }                                                                                              \
+    static int close_work(void **state)                                                            \
+    {                                                                                              \
+        (void)state;                                                                               \
+        remove_tree(path);                                                                         \
+        return 0;                                                                                  \
+    }
+
 #endif

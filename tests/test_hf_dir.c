@@ -375,19 +375,7 @@ static void what_is_no_model_is_an_error(void **state)
     }
 }
 
-static int open_work(void **state)
-{
-    (void)state;
-    fresh_dir(WORK);
-    return 0;
-}
-
-static int close_work(void **state)
-{
-    (void)state;
-    remove_tree(WORK);
-    return 0;
-}
+WORK_FOLDER(WORK)
 
 int main(void)
 {

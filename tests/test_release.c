@@ -467,19 +467,7 @@ static void without_a_config_slices_are_not_joined(void **state)
     gk_catalog_close(c);
 }
 
-static int open_work(void **state)
-{
-    (void)state;
-    fresh_dir(WORK);
-    return 0;
-}
-
-static int close_work(void **state)
-{
-    (void)state;
-    remove_tree(WORK);
-    return 0;
-}
+WORK_FOLDER(WORK)
 
 int main(void)
 {

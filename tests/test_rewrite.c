@@ -430,19 +430,7 @@ static void other_files_come_along_and_stale_ones_do_not(void **state)
     free(y);
 }
 
-static int open_work(void **state)
-{
-    (void)state;
-    fresh_dir(WORK);
-    return 0;
-}
-
-static int close_work(void **state)
-{
-    (void)state;
-    remove_tree(WORK);
-    return 0;
-}
+WORK_FOLDER(WORK)
 
 int main(void)
 {

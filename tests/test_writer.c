@@ -224,19 +224,7 @@ static void every_scheme_reads_back(void **state)
     }
 }
 
-static int open_work(void **state)
-{
-    (void)state;
-    fresh_dir(WORK);
-    return 0;
-}
-
-static int close_work(void **state)
-{
-    (void)state;
-    remove_tree(WORK);
-    return 0;
-}
+WORK_FOLDER(WORK)
 
 int main(void)
 {
