@@ -239,9 +239,10 @@ uint64_t gk_stored_bytes(const gk_stored *s)
     for (int i = 0; i < s->ndim; i++)
         if (s->dim[i] == 0)
             return 0;
+    const gk_dtype_row *type = gk_dtype_get((gk_dtype)s->dtype);
     for (int i = 0; i < s->ndim; i++)
         elems *= s->dim[i];
-    return elems * gk_dtype_get((gk_dtype)s->dtype)->bits / 8;
+    return type->bits > 0 ? elems * type->bits / 8 : elems / type->block_elems * type->block_bytes;
 }
 
 uint64_t gk_tensor_bytes(const gk_tensor *t)

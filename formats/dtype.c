@@ -26,6 +26,20 @@ static const gk_dtype_row rows[GK_N_DTYPES] = {
     [GK_F64] = {"F64", 64, 1, 8, true},
     [GK_I64] = {"I64", 64, 1, 8, false},
     [GK_U64] = {"U64", 64, 1, 8, false},
+    [GK_Q4_0] = {"Q4_0", 0, 32, 2 + 16, true},
+    [GK_Q4_1] = {"Q4_1", 0, 32, 2 + 2 + 16, true},
+    [GK_Q5_0] = {"Q5_0", 0, 32, 2 + 4 + 16, true},
+    [GK_Q5_1] = {"Q5_1", 0, 32, 2 + 2 + 4 + 16, true},
+    [GK_Q8_0] = {"Q8_0", 0, 32, 2 + 32, true},
+    [GK_Q2_K] = {"Q2_K", 0, 256, 16 + 64 + 2 + 2, true},
+    [GK_Q3_K] = {"Q3_K", 0, 256, 32 + 64 + 12 + 2, true},
+    [GK_Q4_K] = {"Q4_K", 0, 256, 2 + 2 + 12 + 128, true},
+    [GK_Q5_K] = {"Q5_K", 0, 256, 2 + 2 + 12 + 32 + 128, true},
+    [GK_Q6_K] = {"Q6_K", 0, 256, 128 + 64 + 16 + 2, true},
+    [GK_IQ4_NL] = {"IQ4_NL", 0, 32, 2 + 16, true},
+    [GK_IQ4_XS] = {"IQ4_XS", 0, 256, 2 + 2 + 4 + 128, true},
+    [GK_MXFP4] = {"MXFP4", 0, 32, 1 + 16, true},
+    [GK_NVFP4] = {"NVFP4", 0, 64, 4 + 32, true},
 };
 
 const gk_dtype_row *gk_dtype_get(gk_dtype type)
@@ -33,9 +47,14 @@ const gk_dtype_row *gk_dtype_get(gk_dtype type)
     return &rows[type];
 }
 
+bool gk_dtype_is_block(gk_dtype type)
+{
+    return type >= GK_N_SAFETENSORS;
+}
+
 bool gk_dtype_find(const char *name, gk_dtype *out)
 {
-    for (int i = 0; i < GK_N_DTYPES; i++)
+    for (int i = 0; i < GK_N_SAFETENSORS; i++)
         if (strcmp(rows[i].name, name) == 0)
             return *out = (gk_dtype)i, true;
     return false;
