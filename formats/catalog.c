@@ -31,18 +31,19 @@ bool gk_stored_add(gk_catalog *c, const gk_stored *s, gk_err *err)
     return true;
 }
 
-bool gk_input_load(gk_catalog *c, const char *path, const char *name, int rank, gk_err *err)
+bool gk_input_load(gk_catalog *c, const gk_source *s, const char *name, int rank,
+                   bool (*read)(gk_catalog *c, uint64_t input, gk_err *err), gk_err *err)
 {
     gk_err own = {0};
     char *copy = gk_arena_str(c->arena, name, err);
 
     if (copy == NULL)
         return false;
-    gk_file *file = gk_file_open(c->arena, path, &own);
+    gk_file *file = gk_source_file(c->arena, s, name, &own);
     if (file != NULL) {
         const uint64_t i = c->n_inputs++;
         c->input[i] = (gk_input){.file = file, .name = copy, .rank = rank};
-        if (gk_safetensors_read(c, i, &own)) {
+        if (read(c, i, &own)) {
             c->input[i].usable = true;
             return true;
         }
@@ -70,6 +71,20 @@ void gk_catalog_close(gk_catalog *c)
     gk_findings_free(&c->findings);
     gk_arena_free(c->arena);
     gk_free(c);
+}
+
+const gk_extra *gk_extra_find(const gk_catalog *c, const char *name)
+{
+    for (uint64_t i = 0; i < c->n_extras; i++)
+        if (strcmp(c->extra[i].name, name) == 0)
+            return &c->extra[i];
+    return NULL;
+}
+
+gk_file *gk_extra_open(gk_arena *a, const gk_extra *extra, gk_err *err)
+{
+    return extra->file != NULL ? gk_file_member(a, extra->file, extra->name, 0, extra->bytes, err)
+                               : gk_file_open(a, extra->path, err);
 }
 
 /* ---- names --------------------------------------------------------------- */
@@ -267,7 +282,7 @@ const gk_part *gk_part_of(const gk_tensor *t, int i, gk_part_room *room)
                              .n_rows = n_rows,
                              .n_cols = n_cols,
                              .off = s->off,
-                             .stride_bytes = gk_row_bytes((gk_dtype)s->dtype, n_cols)};
+                             .row_bytes = gk_row_bytes((gk_dtype)s->dtype, n_cols)};
     room->part = (gk_part){.role = GK_PART_VALUES,
                            .dtype = (gk_dtype)s->dtype,
                            .n_rows = n_rows,
@@ -294,7 +309,7 @@ static bool read_rows(const gk_file *f, uint64_t off, uint64_t stride, uint64_t 
         for (uint64_t i = 0; i < step; i++)
             iov[i] = (struct iovec){buf + i * buf_stride, (size_t)row_bytes};
         const ssize_t got
-            = step > 1 ? preadv(f->fd, iov, (int)step, (off_t)off) : 0;
+            = step > 1 && f->fd >= 0 ? preadv(f->fd, iov, (int)step, (off_t)(f->base + off)) : 0;
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -311,6 +326,63 @@ static bool read_rows(const gk_file *f, uint64_t off, uint64_t stride, uint64_t 
     return true;
 }
 
+/* ---- transposed pieces ---- */
+
+#define STRIP_BYTES 65536 /* of stored columns that are turned at once */
+
+/* Copies elements of size bytes, from_step apart, to places to_step apart. */
+static void scatter(const unsigned char *from, uint64_t from_step, unsigned char *to,
+                    uint64_t to_step, uint64_t size, uint64_t n)
+{
+    if (size == 2) {
+        for (uint64_t i = 0; i < n; i++)
+            memcpy(to + i * to_step, from + i * from_step, 2);
+    } else if (size == 1) {
+        for (uint64_t i = 0; i < n; i++)
+            to[i * to_step] = from[i * from_step];
+    } else {
+        for (uint64_t i = 0; i < n; i++)
+            memcpy(to + i * to_step, from + i * from_step, (size_t)size);
+    }
+}
+
+/* A rectangle [n_rows, n_cols] whose elements lie row_bytes and col_bytes apart from off
+ * on. Stored columns are fetched in strips, each byte once, and turned strip by strip. */
+static bool read_strided(const gk_file *f, const gk_piece *p, uint64_t off, uint64_t n_rows,
+                         uint64_t n_cols, uint64_t size, unsigned char *buf, uint64_t buf_stride,
+                         gk_err *err)
+{
+    unsigned char strip[STRIP_BYTES];
+    const bool repeats = p->row_bytes == 0;
+    const uint64_t many = repeats ? 1 : n_rows;
+    /* a run: elements of one column that lie together */
+    const uint64_t run = p->row_bytes == size ? gk_min(many, STRIP_BYTES / size) : 1;
+
+    for (uint64_t r = 0; r < many; r += run) {
+        const uint64_t n = gk_min(run, many - r);
+        const uint64_t wide = gk_max(STRIP_BYTES / (run * size), 1);
+        for (uint64_t c = 0; c < n_cols; c += wide) {
+            const uint64_t k = gk_min(wide, n_cols - c);
+            const uint64_t at = off + r * p->row_bytes + c * p->col_bytes;
+            if (p->col_bytes == n * size) { /* whole columns touch: one read */
+                if (!gk_file_read(f, at, strip, k * n * size, err))
+                    return false;
+            } else {
+                for (uint64_t i = 0; i < k; i++)
+                    if (!gk_file_read(f, at + i * p->col_bytes, strip + i * n * size, n * size,
+                                      err))
+                        return false;
+            }
+            for (uint64_t i = 0; i < n; i++)
+                scatter(strip + i * size, n * size, buf + (r + i) * buf_stride + c * size, size,
+                        size, k);
+        }
+    }
+    for (uint64_t r = 1; repeats && r < n_rows; r++)
+        memcpy(buf + r * buf_stride, buf, (size_t)(n_cols * size));
+    return true;
+}
+
 static bool read_piece(const gk_catalog *c, const gk_part *part, const gk_piece *p,
                        const uint64_t rect[4], unsigned char *buf, gk_err *err)
 {
@@ -319,13 +391,16 @@ static bool read_piece(const gk_catalog *c, const gk_part *part, const gk_piece 
 
     if (row >= row_end || col >= col_end)
         return true;
+    const gk_file *f = c->input[p->stored->input].file;
     const uint64_t buf_stride = gk_row_bytes(part->dtype, rect[3] - rect[2]);
-    return read_rows(c->input[p->stored->input].file,
-                     p->off + (row - p->row) * p->stride_bytes
-                         + gk_row_bytes(part->dtype, col - p->col),
-                     p->stride_bytes, gk_row_bytes(part->dtype, col_end - col), row_end - row,
-                     buf + (row - rect[0]) * buf_stride + gk_row_bytes(part->dtype, col - rect[2]),
-                     buf_stride, err);
+    const uint64_t off = p->off + (row - p->row) * p->row_bytes;
+    unsigned char *to
+        = buf + (row - rect[0]) * buf_stride + gk_row_bytes(part->dtype, col - rect[2]);
+    if (p->col_bytes != 0)
+        return read_strided(f, p, off + (col - p->col) * p->col_bytes, row_end - row, col_end - col,
+                            gk_row_bytes(part->dtype, 1), to, buf_stride, err);
+    return read_rows(f, off + gk_row_bytes(part->dtype, col - p->col), p->row_bytes,
+                     gk_row_bytes(part->dtype, col_end - col), row_end - row, to, buf_stride, err);
 }
 
 bool gk_read_part(const gk_catalog *c, const gk_tensor *t, int i, uint64_t row, uint64_t n_rows,

@@ -44,12 +44,14 @@ typedef struct gk_stored {
     bool            odd_name; /* empty, a NUL or other control character in it  */
 } gk_stored;
 
-/* Rows [row, row + n_rows) x columns [col, col + n_cols) of a part. Row r of the
- * piece lies at off + r * stride_bytes of the entry's file. */
+/* Rows [row, row + n_rows) x columns [col, col + n_cols) of a part. Element (r, c) of
+ * the piece lies at off + r * row_bytes + c * col_bytes of the entry's file. Block types
+ * have whole rows: col_bytes is 0 for elements (or blocks) one after the other. A
+ * transposed tensor has its element's size as row_bytes; a row_bytes of 0 repeats a row. */
 typedef struct gk_piece {
     const gk_stored *stored;
     uint64_t         row, col, n_rows, n_cols; /* elements of the part */
-    uint64_t         off, stride_bytes;
+    uint64_t         off, row_bytes, col_bytes;
 } gk_piece;
 
 typedef enum gk_role {
@@ -69,6 +71,7 @@ typedef struct gk_part {
 } gk_part;
 
 struct gk_scheme; /* quant/scheme.h */
+struct gk_gguf;   /* formats/gguf.h */
 
 typedef struct gk_tensor {
     const char     *name; /* canonical: the Hugging Face name                  */
@@ -80,10 +83,12 @@ typedef struct gk_tensor {
                                        0: incomplete, a finding says why       */
 } gk_tensor;
 
-/* A file of the model directory that holds no weights (tokenizer, licence). */
+/* A file of the model directory that holds no weights (tokenizer, licence); one of an
+ * archive, or one that a reader made up, has no path but a file. */
 typedef struct gk_extra {
-    const char *name, *path;
-    uint64_t    bytes;
+    const char    *name, *path;
+    uint64_t       bytes;
+    const gk_file *file;
 } gk_extra;
 
 typedef struct gk_catalog {
@@ -96,10 +101,11 @@ typedef struct gk_catalog {
     gk_tensor   *tensor;    /* in natural order of their names                */
     gk_extra    *extra;
     uint64_t     n_inputs, n_stored, n_tensors, n_extras;
-    gk_json     *config;    /* config.json, NULL when there is none           */
+    gk_json     *config;    /* config.json (of a GGUF: made of its keys), or NULL */
     char        *config_text;
     uint64_t     config_len;
     gk_findings  findings;  /* what the readers noticed                       */
+    const struct gk_gguf *gguf; /* the keys of a GGUF, else NULL              */
 } gk_catalog;
 
 /* Opens whatever a person points at: a release or Hugging Face directory (also
@@ -109,6 +115,10 @@ typedef struct gk_catalog {
  * gk_findings_refuse(). NULL and *err when there is nothing to show at all. */
 gk_catalog *gk_catalog_open(const char *path, gk_err *err);
 void        gk_catalog_close(gk_catalog *c);
+
+/* Returns the extra of that name, or NULL; opens it (close with gk_file_close()). */
+const gk_extra *gk_extra_find(const gk_catalog *c, const char *name);
+gk_file        *gk_extra_open(gk_arena *a, const gk_extra *extra, gk_err *err);
 
 /* Returns the tensor of that canonical name, or NULL. */
 const gk_tensor *gk_catalog_find(const gk_catalog *c, const char *name);

@@ -39,9 +39,7 @@ static bool hf_is(const gk_source *s)
 
 static bool load(gk_catalog *c, const gk_source *s, const char *name, gk_err *err)
 {
-    char *path = gk_path_join(c->arena, s->path, name, err);
-
-    return path != NULL && gk_input_load(c, path, name, -1, err);
+    return gk_input_load(c, s, name, -1, gk_safetensors_read, err);
 }
 
 static bool load_all(gk_catalog *c, const gk_source *s, gk_err *err)
@@ -119,14 +117,11 @@ static bool load_mapped(gk_catalog *c, const gk_source *s, const char *const *fi
     if (c->input == NULL)
         return false;
     for (uint64_t i = 0; i < n; i++) {
-        char *path = gk_path_join(c->arena, s->path, file[i], err);
-        if (path == NULL)
-            return false;
-        if (gk_path_kind_of(path) == GK_PATH_NONE) {
+        if (!gk_source_has(c->arena, s, file[i])) {
             if (!gk_findings_addf(&c->findings, "index", GK_BAD, file[i], NULL, err,
                                   "missing: the index names this file, it is not here"))
                 return false;
-        } else if (!gk_input_load(c, path, file[i], -1, err)) {
+        } else if (!load(c, s, file[i], err)) {
             return false;
         }
     }
@@ -199,13 +194,10 @@ static bool check_total(gk_catalog *c, const char *index, const gk_json *root, g
 static bool open_indexed(gk_catalog *c, const gk_source *s, const char *index, gk_err *err)
 {
     gk_err own = {0};
-    char *path = gk_path_join(c->arena, s->path, index, err);
-    gk_json *root = path == NULL ? NULL : gk_json_load(path, &own);
+    gk_json *root = gk_source_json(c->arena, s, index, &own);
     const gk_json *map = gk_json_get(root, "weight_map");
     uint64_t n = 0;
 
-    if (path == NULL)
-        return false;
     if (root != NULL && !gk_json_is_object(map)) {
         gk_fail(&own, GK_ERR_FORMAT, 0, "\"weight_map\" is missing or no object");
         gk_fail_at(&own, index, NULL);
@@ -230,21 +222,15 @@ bool gk_index_examine(gk_catalog *c, const gk_source *s, gk_err *err)
 
     if (index == NULL)
         return true;
-    char *path = gk_path_join(c->arena, s->path, index, err);
-    gk_json *root = path == NULL ? NULL : gk_json_load(path, &own);
-    if (path == NULL)
-        return false;
+    gk_json *root = gk_source_json(c->arena, s, index, &own);
     if (root == NULL)
         return gk_findings_take(&c->findings, "index", &own, err);
     const char **file = map_files(c, index, gk_json_get(root, "weight_map"), &n, err);
     bool ok = file != NULL;
-    for (uint64_t i = 0; ok && i < n; i++) {
-        path = gk_path_join(c->arena, s->path, file[i], err);
-        ok = path != NULL
-             && (gk_path_kind_of(path) != GK_PATH_NONE
-                 || gk_findings_addf(&c->findings, "index", GK_BAD, file[i], NULL, err,
-                                     "missing: the index names this file, it is not here"));
-    }
+    for (uint64_t i = 0; ok && i < n; i++)
+        ok = gk_source_has(c->arena, s, file[i])
+             || gk_findings_addf(&c->findings, "index", GK_BAD, file[i], NULL, err,
+                                 "missing: the index names this file, it is not here");
     gk_json_free(root);
     return ok;
 }

@@ -57,9 +57,41 @@ gk_file *gk_file_open(gk_arena *a, const char *path, gk_err *err)
 void gk_file_close(gk_file *f)
 {
     if (f != NULL && f->fd >= 0) {
-        close(f->fd);
+        if (!f->borrowed)
+            close(f->fd);
         f->fd = -1;
     }
+}
+
+gk_file *gk_file_member(gk_arena *a, const gk_file *whole, const char *name, uint64_t off,
+                        uint64_t size, gk_err *err)
+{
+    gk_file *f = gk_arena_alloc(a, 1, sizeof *f, err);
+
+    if (f == NULL)
+        return NULL;
+    if (off > whole->size || size > whole->size - off) {
+        gk_fail(err, GK_ERR_FORMAT, off, "%s: its %llu bytes do not lie in the file", name,
+                (unsigned long long)size);
+        return gk_fail_at(err, whole->name, NULL), NULL;
+    }
+    *f = *whole;
+    f->path = f->name = name;
+    f->size = size;
+    f->base += off;
+    f->borrowed = true;
+    if (f->mem != NULL)
+        f->mem += off;
+    return f;
+}
+
+gk_file *gk_file_memory(gk_arena *a, const char *name, const char *mem, uint64_t size, gk_err *err)
+{
+    gk_file *f = gk_arena_alloc(a, 1, sizeof *f, err);
+
+    if (f != NULL)
+        *f = (gk_file){.path = name, .name = name, .size = size, .mem = mem, .fd = -1};
+    return f;
 }
 
 bool gk_file_read(const gk_file *f, uint64_t off, void *buf, uint64_t n, gk_err *err)
@@ -67,12 +99,21 @@ bool gk_file_read(const gk_file *f, uint64_t off, void *buf, uint64_t n, gk_err 
     unsigned char *at = buf;
     uint64_t end;
 
-    if (!gk_add(off, n, &end) || end > INT64_MAX) {
+    if (!gk_add(off, n, &end) || end > INT64_MAX - f->base) {
         gk_fail(err, GK_ERR_IO, off, "a read past the largest file offset");
         return gk_fail_at(err, f->name, NULL);
     }
+    if ((f->mem != NULL || f->borrowed) && end > f->size) {
+        gk_fail(err, GK_ERR_IO, off, "a read past the end, at %llu bytes",
+                (unsigned long long)f->size);
+        return gk_fail_at(err, f->name, NULL);
+    }
+    if (f->mem != NULL) {
+        memcpy(buf, f->mem + off, (size_t)n);
+        return true;
+    }
     while (n > 0) {
-        ssize_t got = pread(f->fd, at, gk_min(n, CALL_BYTES), (off_t)off);
+        ssize_t got = pread(f->fd, at, gk_min(n, CALL_BYTES), (off_t)(f->base + off));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -90,25 +131,29 @@ bool gk_file_read(const gk_file *f, uint64_t off, void *buf, uint64_t n, gk_err 
     return true;
 }
 
+char *gk_file_text(const gk_file *f, uint64_t max_bytes, uint64_t *len, gk_err *err)
+{
+    if (f->size > max_bytes) {
+        gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "%llu bytes, at most %llu are read",
+                (unsigned long long)f->size, (unsigned long long)max_bytes);
+        return gk_fail_at(err, f->name, NULL), NULL;
+    }
+    char *data = gk_alloc(f->size + 1, 1, err);
+    if (data == NULL || !gk_file_read(f, 0, data, f->size, err)) {
+        gk_free(data);
+        return NULL;
+    }
+    data[f->size] = '\0';
+    *len = f->size;
+    return data;
+}
+
 char *gk_file_slurp(const char *path, uint64_t max_bytes, uint64_t *len, gk_err *err)
 {
     gk_arena *a = gk_arena_new(err);
     gk_file *f = a == NULL ? NULL : gk_file_open(a, path, err);
-    char *data = NULL;
+    char *data = f == NULL ? NULL : gk_file_text(f, max_bytes, len, err);
 
-    if (f != NULL && f->size > max_bytes) {
-        gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "%llu bytes, at most %llu are read",
-                (unsigned long long)f->size, (unsigned long long)max_bytes);
-        gk_fail_at(err, f->name, NULL);
-    } else if (f != NULL && (data = gk_alloc(f->size + 1, 1, err)) != NULL) {
-        if (gk_file_read(f, 0, data, f->size, err)) {
-            data[f->size] = '\0';
-            *len = f->size;
-        } else {
-            gk_free(data);
-            data = NULL;
-        }
-    }
     gk_file_close(f);
     gk_arena_free(a);
     return data;

@@ -8,12 +8,16 @@
 
 #include "formats/arena.h"
 
-/* An input file. Immutable after opening; reading from many threads is safe. */
+/* An input: a file, a range of one (a member of an archive), or text in memory.
+ * Immutable after opening; reading from many threads is safe. */
 typedef struct gk_file {
-    const char *path;  /* as opened                               */
-    const char *name;  /* what messages call it: the last part    */
-    uint64_t    size;  /* bytes, when it was opened               */
+    const char *path;     /* as opened                               */
+    const char *name;     /* what messages call it: the last part    */
+    uint64_t    size;     /* bytes, when it was opened               */
+    uint64_t    base;     /* of its first byte in the descriptor     */
+    const char *mem;      /* the bytes themselves; NULL: fd has them */
     int         fd;
+    bool        borrowed; /* fd belongs to another gk_file           */
 } gk_file;
 
 /* Opens a regular file for reading; the struct and its strings live in a.
@@ -22,12 +26,22 @@ typedef struct gk_file {
 gk_file *gk_file_open(gk_arena *a, const char *path, gk_err *err);
 void     gk_file_close(gk_file *f);
 
+/* Returns bytes [off, off + size) of whole under another name; whole must stay open.
+ * NULL and *err: FORMAT when they do not lie in it, NOMEM. */
+gk_file *gk_file_member(gk_arena *a, const gk_file *whole, const char *name, uint64_t off,
+                        uint64_t size, gk_err *err);
+
+/* Returns size bytes at mem, which must outlive it, as a file. NULL and NOMEM. */
+gk_file *gk_file_memory(gk_arena *a, const char *name, const char *mem, uint64_t size,
+                        gk_err *err);
+
 /* Fills buf with the n bytes at off. False and IO when the file ends before
  * (it was cut while open) or the system fails; file and offset are recorded. */
 bool gk_file_read(const gk_file *f, uint64_t off, void *buf, uint64_t n, gk_err *err);
 
 /* Returns the whole file in a NUL-terminated buffer from gk_alloc(), *len bytes;
- * NULL and *err: LIMIT above max_bytes, else as gk_file_open(). */
+ * NULL and *err: LIMIT above max_bytes, else as gk_file_read() or gk_file_open(). */
+char *gk_file_text(const gk_file *f, uint64_t max_bytes, uint64_t *len, gk_err *err);
 char *gk_file_slurp(const char *path, uint64_t max_bytes, uint64_t *len, gk_err *err);
 
 typedef enum gk_path_kind {

@@ -5,14 +5,29 @@
 
 #include "formats/catalog.h"
 
-/* What a person pointed at, looked at once for all sniffers. */
+/* What a person pointed at, looked at once for all sniffers. An archive is a directory
+ * whose files are members. */
 typedef struct gk_source {
     const char  *path;  /* links resolved down to files and folders that exist */
     const char  *index; /* the *.index.json that was named, or NULL            */
     bool         is_dir;
     const char **name; /* directory: its entries, byte-sorted                 */
     uint64_t     n_names;
+    const gk_file *const *member; /* archive: what name[i] is; NULL: on disk  */
 } gk_source;
+
+/* Looks at path: a file, a directory, a Hugging Face cache repository (which leads on to
+ * its snapshot), an index (its directory). */
+bool gk_source_look(gk_arena *a, const char *path, gk_source *s, gk_err *err);
+
+/* Returns whether the directory has a regular file of that name. */
+bool gk_source_has(gk_arena *a, const gk_source *s, const char *name);
+
+/* Opens a file of the directory, or the file itself when s is one. */
+gk_file *gk_source_file(gk_arena *a, const gk_source *s, const char *name, gk_err *err);
+
+/* Returns the parsed file of the directory; NULL and *err with its name. */
+gk_json *gk_source_json(gk_arena *a, const gk_source *s, const char *name, gk_err *err);
 
 /* A format that can be read: one row of the table in formats/format.c. */
 typedef struct gk_reader {
@@ -29,10 +44,11 @@ extern const gk_reader gk_reader_release, gk_reader_hf, gk_reader_safetensors;
  * last file was read. */
 bool gk_stored_add(gk_catalog *c, const gk_stored *s, gk_err *err);
 
-/* Opens path as the next weight file of c and reads its header. What is wrong
- * with the file becomes a malformed finding; false only for NOMEM. c->input must
- * have room. */
-bool gk_input_load(gk_catalog *c, const char *path, const char *name, int rank, gk_err *err);
+/* Opens the file of s called name as the next weight file of c and has its header read
+ * (which adds entries, or nothing). What is wrong with the file becomes a malformed
+ * finding; false only for NOMEM. c->input must have room. */
+bool gk_input_load(gk_catalog *c, const gk_source *s, const char *name, int rank,
+                   bool (*read)(gk_catalog *c, uint64_t input, gk_err *err), gk_err *err);
 
 /* Reads the header of a safetensors file and adds its entries. False and FORMAT,
  * LIMIT, IO or NOMEM with file, tensor and byte offset; c->stored is then as

@@ -83,8 +83,7 @@ static bool load_files(gk_catalog *c, const gk_source *s, gk_err *err)
                 return false;
             continue;
         }
-        char *path = gk_path_join(c->arena, s->path, s->name[i], err);
-        if (path == NULL || !gk_input_load(c, path, s->name[i], rank, err))
+        if (!gk_input_load(c, s, s->name[i], rank, gk_safetensors_read, err))
             return false;
     }
     return true;
@@ -270,7 +269,7 @@ static bool join_slices(join *j, const gk_stored *const *s, const gk_grok2_shape
                               .n_rows = s[i]->dim[0],
                               .n_cols = s[i]->dim[1],
                               .off = s[i]->off,
-                              .stride_bytes = gk_row_bytes((gk_dtype)s[i]->dtype, s[i]->dim[1])};
+                              .row_bytes = gk_row_bytes((gk_dtype)s[i]->dtype, s[i]->dim[1])};
     }
     *part = (gk_part){.role = GK_PART_VALUES,
                       .dtype = (gk_dtype)s[0]->dtype,
