@@ -32,12 +32,15 @@ int cmd_quantize(const gk_cli *cli)
         .no_engine_check = gk_cli_has(cli, GK_OPT_NO_ENGINE_CHECK),
         .check_values = true,
     };
-    const char *to = gk_cli_string(cli, GK_OPT_TO);
     gk_err err = {0};
     gk_recipe *recipe = gk_recipe_new(&err);
 
-    if (recipe != NULL && read_recipe(cli, recipe, &err)
-        && gk_target_find(to == NULL ? "compressed-tensors" : to, &options.target, &err))
+    if (recipe != NULL
+        && (options.target = gk_target_find(gk_rewrite_format(cli, "compressed-tensors"), &err))
+               != NULL
+        && (options.target->scheme == NULL
+            || gk_recipe_default(recipe, options.target->scheme, &err))
+        && read_recipe(cli, recipe, &err))
         return gk_rewrite(cli, recipe, &options);
     gk_recipe_free(recipe);
     return gk_cli_fail(cli, &err);

@@ -32,48 +32,6 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- how long will it take ------------------------------------------------------- */
-
-/* Times the encoder of the plan's commonest scheme on made-up weights for a moment.
- * Returns input bytes a second of one thread, counting two bytes a weight; 0: nothing
- * is encoded. */
-static double encoder_speed(const gk_plan *p)
-{
-    enum { ROWS = 16, COLS = 4096 };
-    const gk_plan_item *item = NULL;
-    uint64_t most = 0;
-
-    for (uint64_t i = 0; i < p->n_items; i++)
-        if (p->item[i].to.kind == GK_SCHEME_INT && gk_tensor_bytes(p->item[i].from) > most) {
-            most = gk_tensor_bytes(p->item[i].from);
-            item = &p->item[i];
-        }
-    float *w = gk_alloc(ROWS * COLS, sizeof *w, NULL);
-    int8_t *code = gk_alloc(2 * ROWS * COLS, 1, NULL);
-    uint16_t *scale = gk_alloc(ROWS * COLS, sizeof *scale, NULL);
-    double speed = 0;
-    if (item != NULL && w != NULL && code != NULL && scale != NULL) {
-        uint32_t seed = 1;
-        for (int i = 0; i < ROWS * COLS; i++) {
-            seed = seed * 1664525u + 1013904223u;
-            w[i] = (float)(int32_t)seed * 1e-11f;
-        }
-        const gk_group_job work = {&item->to, p->options.method, NULL, ROWS, COLS};
-        int8_t *zero = item->to.symmetric ? NULL : code + ROWS * COLS;
-        const double start = now();
-        int rounds = 0;
-        while (now() - start < 0.02) {
-            gk_group_encode(&work, w, code, scale, zero);
-            rounds++;
-        }
-        speed = 2.0 * ROWS * COLS * rounds / (now() - start);
-    }
-    gk_free(w);
-    gk_free(code);
-    gk_free(scale);
-    return speed;
-}
-
 /* ---- text ------------------------------------------------------------------------ */
 
 /* Rows of the plan's table: tensors whose names differ only in numbers, and that go the
@@ -176,7 +134,7 @@ static void add_totals(const job *j, gk_text *t)
                    gk_human_bytes(c, p->memory_bytes), p->options.threads,
                    space > 0 ? gk_human_bytes(d, space) : "unknown",
                    space > 0 && space < p->output_bytes ? " - NOT ENOUGH" : "");
-    const double speed = encoder_speed(p) * p->options.threads;
+    const double speed = gk_plan_speed(p) * p->options.threads;
     if (speed > 0)
         gk_text_printf(t, "encoding: about %s at %s/s (measured now); disks may be slower\n",
                        gk_human_time(c, (double)p->input_bytes / speed),
@@ -191,7 +149,7 @@ static void add_files(const job *j, gk_text *t)
     const uint64_t n_texts = (uint64_t)p->n_texts;
 
     gk_json_open(t, "files", '[');
-    for (uint64_t i = 0; i < p->shards.n + n_texts + p->from->n_extras; i++) {
+    for (uint64_t i = 0; i < p->shards.n + n_texts + gk_plan_extras(p); i++) {
         const uint64_t k = i - p->shards.n, x = k - n_texts;
         gk_json_open(t, NULL, '{');
         gk_json_string(t, "name", i < p->shards.n ? p->shards.shard[i].name
@@ -301,8 +259,18 @@ static bool may_write(const job *j, bool force, gk_err *err)
     for (uint64_t i = 0; ok && i < c->n_inputs; i++)
         ok = gk_output_allowed(j->out, c->input[i].file->path, force, err);
     for (uint64_t i = 0; ok && i < c->n_extras; i++)
-        ok = gk_output_allowed(j->out, c->extra[i].path, force, err);
+        ok = c->extra[i].path == NULL
+             || gk_output_allowed(j->out, c->extra[i].path, force, err);
     return ok;
+}
+
+const char *gk_rewrite_format(const gk_cli *cli, const char *otherwise)
+{
+    const char *to = gk_cli_string(cli, GK_OPT_TO);
+
+    if (to != NULL)
+        return to;
+    return cli->n_args > 1 && gk_ends_with(cli->arg[1], ".gguf") ? "gguf" : otherwise;
 }
 
 int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)

@@ -10,4 +10,7 @@
  * frees the recipe. */
 int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options);
 
+/* Returns the format that --to names, or that OUT's name asks for (".gguf"), or another. */
+const char *gk_rewrite_format(const gk_cli *cli, const char *otherwise);
+
 #endif

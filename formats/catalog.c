@@ -52,13 +52,6 @@ bool gk_input_load(gk_catalog *c, const gk_source *s, const char *name, int rank
     return gk_findings_take(&c->findings, "file", &own, err);
 }
 
-bool gk_ends_with(const char *s, const char *suffix)
-{
-    const size_t n = strlen(s), k = strlen(suffix);
-
-    return n >= k && strcmp(s + n - k, suffix) == 0;
-}
-
 void gk_catalog_close(gk_catalog *c)
 {
     if (c == NULL)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "formats/checked.h"
+#include "formats/text.h"
 
 #define COPY_BYTES (1u << 20)
 
@@ -22,6 +23,7 @@ typedef struct out_file {
 struct gk_output {
     gk_arena   *arena;
     const char *out, *partial, *parent;
+    bool        as_files;
     int         dir;
     out_file   *file;
     uint64_t    n, cap;
@@ -74,7 +76,8 @@ bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *e
                      "is a link that leads nowhere: not replaced, even with --force");
     else if (ok && kind != GK_PATH_NONE && !force)
         ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "exists already; --force replaces it");
-    else if (ok && kind != GK_PATH_NONE && (kind != GK_PATH_DIR || !holds_a_model(out, err)))
+    else if (ok && kind != GK_PATH_NONE && !(kind == GK_PATH_FILE && gk_ends_with(out, ".gguf"))
+             && (kind != GK_PATH_DIR || !holds_a_model(out, err)))
         ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                      "exists and is no model directory: not replaced, even with --force");
     if (!ok)
@@ -139,13 +142,13 @@ static void free_output(gk_output *o)
     gk_free(o);
 }
 
-gk_output *gk_output_begin(const char *out, const char *tag, gk_err *err)
+gk_output *gk_output_begin(const char *out, const char *tag, bool as_files, gk_err *err)
 {
     gk_output *o = gk_alloc(1, sizeof *o, err);
 
     if (o == NULL)
         return NULL;
-    *o = (gk_output){.arena = gk_arena_new(err), .dir = -1};
+    *o = (gk_output){.arena = gk_arena_new(err), .as_files = as_files, .dir = -1};
     if (o->arena != NULL)
         o->out = gk_path_real(o->arena, out, err);
     if (o->out != NULL)
@@ -215,10 +218,9 @@ bool gk_output_put(gk_output *o, const char *name, const void *buf, uint64_t n, 
     return gk_output_create(o, name, n, &file, err) && gk_output_write(o, file, 0, buf, n, err);
 }
 
-bool gk_output_copy(gk_output *o, const char *name, const char *path, gk_err *err)
+bool gk_output_copy(gk_output *o, const char *name, const gk_file *from, gk_err *err)
 {
-    gk_file *from = gk_file_open(o->arena, path, err);
-    void *buf = from == NULL ? NULL : gk_alloc(COPY_BYTES, 1, err);
+    void *buf = gk_alloc(COPY_BYTES, 1, err);
     int file = -1;
 
     bool ok = buf != NULL && gk_output_create(o, name, from->size, &file, err);
@@ -228,7 +230,6 @@ bool gk_output_copy(gk_output *o, const char *name, const char *path, gk_err *er
         at += n;
     }
     gk_free(buf);
-    gk_file_close(from);
     return ok;
 }
 
@@ -280,9 +281,28 @@ static bool put_in_place(gk_output *o, bool force, gk_err *err)
     return gk_fail_errno(err, o->out, GK_NO_OFF, "rename the finished directory to it");
 }
 
+/* Moves the finished files to where OUT lies, the first one last. */
+static bool put_files(gk_output *o, bool force, gk_err *err)
+{
+    const int parent = open(o->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = parent >= 0 || gk_fail_errno(err, o->parent, GK_NO_OFF, "open the directory");
+
+    for (uint64_t i = o->n; ok && i-- > 0;) {
+        const char *name = o->file[i].name;
+        ok = renameat2(o->dir, name, parent, name, force ? 0 : RENAME_NOREPLACE) == 0
+             || ((errno == EINVAL || errno == ENOSYS) && renameat(o->dir, name, parent, name) == 0)
+             || gk_fail_errno(err, name, GK_NO_OFF, "rename the finished file to it");
+    }
+    if (parent >= 0)
+        close(parent);
+    if (ok)
+        remove_dir(o->partial);
+    return ok;
+}
+
 bool gk_output_commit(gk_output *o, bool force, gk_err *err)
 {
-    if (!sync_all(o, err) || !put_in_place(o, force, err)) {
+    if (!sync_all(o, err) || !(o->as_files ? put_files : put_in_place)(o, force, err)) {
         gk_output_abandon(o);
         return false;
     }

@@ -18,8 +18,10 @@ bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *e
 /* Returns the bytes free for us where `out` will lie; 0 when unknown. */
 uint64_t gk_output_free_bytes(const char *out);
 
-/* Creates OUT.partial-TAG (a left-over of the same tag is emptied). NULL and IO. */
-gk_output *gk_output_begin(const char *out, const char *tag, gk_err *err);
+/* Creates OUT.partial-TAG (a left-over of the same tag is emptied). With as_files set
+ * it is not OUT that the directory becomes: its files go, each under its name, to the
+ * directory OUT lies in. NULL and IO. */
+gk_output *gk_output_begin(const char *out, const char *tag, bool as_files, gk_err *err);
 
 /* Returns the path of the directory under construction. */
 const char *gk_output_path(const gk_output *o);
@@ -36,11 +38,12 @@ bool gk_output_write(gk_output *o, int file, uint64_t off, const void *buf, uint
 /* Creates a file with this content. */
 bool gk_output_put(gk_output *o, const char *name, const void *buf, uint64_t n, gk_err *err);
 
-/* Copies the regular file at `path`, byte for byte. */
-bool gk_output_copy(gk_output *o, const char *name, const char *path, gk_err *err);
+/* Copies a file, byte for byte. */
+bool gk_output_copy(gk_output *o, const char *name, const gk_file *from, gk_err *err);
 
 /* Syncs and closes all files, syncs the directory, renames it to OUT (with force:
- * exchanges it with the old OUT and removes that), frees o. On false the partial
+ * exchanges it with the old OUT and removes that), frees o. Of several files the first,
+ * which leads to the others, is renamed last. On false the partial
  * directory is gone and o is freed too. */
 bool gk_output_commit(gk_output *o, bool force, gk_err *err);
 

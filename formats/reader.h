@@ -58,9 +58,6 @@ bool gk_safetensors_read(gk_catalog *c, uint64_t input, gk_err *err);
 /* Makes t the tensor that is exactly the entry s. */
 void gk_tensor_from_stored(gk_tensor *t, const gk_stored *s);
 
-/* Returns true when s ends with suffix. */
-bool gk_ends_with(const char *s, const char *suffix);
-
 /* Takes a "-TP-003.safetensors" or "-TP-common.safetensors" file name apart: the
  * rank (-1: common). False when it is no such name. */
 bool gk_release_rank(const char *name, int *rank);

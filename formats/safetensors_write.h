@@ -34,7 +34,8 @@ typedef struct gk_shard {
 typedef struct gk_shards {
     gk_shard *shard;
     uint64_t  n;
-    uint64_t  tensor_bytes; /* of all entries */
+    uint64_t  tensor_bytes; /* of all entries                          */
+    uint64_t  alignment;    /* every entry begins, every file ends so  */
 } gk_shards;
 
 /* Distributes n entries over files of at most max_bytes of tensor data (a larger

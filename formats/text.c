@@ -1,6 +1,7 @@
 /* formats/text.c - growing text and the JSON writer. */
 #include "formats/text.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -250,4 +251,20 @@ void gk_json_raw(gk_text *t, const char *key, const char *json, uint64_t len)
 {
     begin_value(t, key);
     gk_text_add(t, json, len);
+}
+
+bool gk_same_word(const char *a, const char *b)
+{
+    while (*a != '\0' && tolower((unsigned char)*a) == tolower((unsigned char)*b)) {
+        a++;
+        b++;
+    }
+    return *a == '\0' && *b == '\0';
+}
+
+bool gk_ends_with(const char *s, const char *suffix)
+{
+    const size_t n = strlen(s), k = strlen(suffix);
+
+    return n >= k && strcmp(s + n - k, suffix) == 0;
 }

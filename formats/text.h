@@ -43,6 +43,12 @@ void gk_json_real(gk_text *t, const char *key, double value);
 void gk_json_bool(gk_text *t, const char *key, bool value);
 void gk_json_raw(gk_text *t, const char *key, const char *json, uint64_t len);
 
+/* Returns true when s ends with suffix. */
+bool gk_ends_with(const char *s, const char *suffix);
+
+/* Returns true when both are the same word but for the case of ASCII letters. */
+bool gk_same_word(const char *a, const char *b);
+
 /* Returns the length of the valid UTF-8 sequence at s (1..4), or 0. */
 int gk_utf8_len(const char *s, uint64_t len);
 

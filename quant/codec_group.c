@@ -32,27 +32,30 @@ typedef struct group {
     const float      *w, *m; /* weights, their importance or NULL */
     uint64_t          n;
     int               bits;
+    gk_dtype          stored; /* type of the scales               */
     float             lo, hi; /* extremes, lo <= 0 <= hi          */
-    gk_try            best;   /* so far; a bf16 value             */
+    gk_try            best;   /* so far; of the stored type       */
     double            least;  /* its error                        */
 } group;
 
-/* Rounds n scales to bf16. Zero becomes bf16's epsilon (as compressed-tensors has it), and
- * what a scale cannot hold the largest that it can. */
+/* Rounds n scales to the type they are stored in. Zero becomes its epsilon (as
+ * compressed-tensors has it), and what a scale cannot hold the largest that it can. */
 static void round_scales(const group *g, float *x, uint64_t n)
 {
+    const bool half = g->stored == GK_F16;
+    const uint16_t infinity = half ? 0x7C00 : 0x7F80;
     uint16_t bits[MOST_TRIES];
 
-    g->k->f32_to_bf16(x, n, bits);
+    (half ? g->k->f32_to_f16 : g->k->f32_to_bf16)(x, n, bits);
     for (uint64_t i = 0; i < n; i++)
-        if ((bits[i] & 0x7F80) == 0x7F80)
-            bits[i] = (uint16_t)((bits[i] & 0x8000) | 0x7F7F);
-    g->k->bf16_to_f32(bits, n, x);
+        if ((bits[i] & infinity) == infinity)
+            bits[i] = (uint16_t)((bits[i] & 0x8000) | (infinity - 1));
+    (half ? g->k->f16_to_f32 : g->k->bf16_to_f32)(bits, n, x);
     for (uint64_t i = 0; i < n; i++)
-        x[i] = x[i] == 0 ? 0.0078125f : x[i];
+        x[i] = x[i] == 0 ? (half ? 0.0009765625f : 0.0078125f) : x[i];
 }
 
-static float as_bf16(const group *g, float x)
+static float as_stored(const group *g, float x)
 {
     round_scales(g, &x, 1);
     return x;
@@ -86,8 +89,8 @@ static gk_try choose_rtn(const group *g, bool symmetric)
     const float most = -g->lo > g->hi ? -g->lo : g->hi;
 
     if (symmetric)
-        return (gk_try){as_bf16(g, most / (steps(g) / 2)), 0};
-    const float scale = as_bf16(g, (g->hi - g->lo) / steps(g));
+        return (gk_try){as_stored(g, most / (steps(g) / 2)), 0};
+    const float scale = as_stored(g, (g->hi - g->lo) / steps(g));
     return (gk_try){scale, zero_for(g, g->lo, scale)};
 }
 
@@ -122,7 +125,7 @@ static void refit(group *g)
         g->k->fit(g->w, g->m, g->n, g->best.scale, &grid, &wq, &qq);
         if (qq <= 0)
             return;
-        const float scale = as_bf16(g, (float)(wq / qq));
+        const float scale = as_stored(g, (float)(wq / qq));
         if (scale == g->best.scale)
             return;
         const double e = g->k->error(g->w, g->m, g->n, scale, &grid);
@@ -210,13 +213,13 @@ static void choose(group *g, const gk_group_job *job)
 
 /* ---- rows ------------------------------------------------------------------ */
 
-void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, uint16_t *scales,
+void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, float *scales,
                      int8_t *zeros)
 {
     const gk_scheme *s = job->scheme;
     const uint64_t n_groups = gk_scheme_groups(s, job->n_cols);
     const uint64_t width = s->group == 0 ? job->n_cols : s->group;
-    group g = {.k = gk_kernels_get(), .bits = s->bits};
+    group g = {.k = gk_kernels_get(), .bits = s->bits, .stored = s->scales};
 
     for (uint64_t r = 0; r < job->n_rows; r++)
         for (uint64_t i = 0; i < n_groups; i++) {
@@ -227,7 +230,7 @@ void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, uin
             g.k->range(g.w, g.n, &g.lo, &g.hi);
             choose(&g, job);
             const gk_grid grid = grid_of(g.bits, g.best.zero);
-            g.k->f32_to_bf16(&g.best.scale, 1, &scales[at]);
+            scales[at] = g.best.scale;
             g.k->quantize(g.w, g.n, g.best.scale, &grid, codes + r * job->n_cols + col);
             if (zeros != NULL)
                 zeros[at] = (int8_t)g.best.zero;

@@ -1,4 +1,4 @@
-/* quant/codec_group.h - integer codes with one bf16 scale (and zero point) a group.
+/* quant/codec_group.h - integer codes with one scale (and zero point) a group.
  *
  * A value is (code - zero) * scale. Codes are always chosen against the scale as it
  * is stored. Two methods choose the scale:
@@ -7,10 +7,11 @@
  *           symmetric  scale = max|w| / ((2^b - 1) / 2)
  *           asymmetric scale = (hi - lo) / (2^b - 1), zero = rne(clamp(min - lo / scale)),
  *                      lo <= 0 <= hi
- *   search  the scale with the smallest (weighted) squared error among bf16 scales of
+ *   search  the scale with the smallest (weighted) squared error among scales of
  *           both signs around the extreme, then a least-squares refit
  *
- * A scale that would be 0 is 2^-7, bf16's epsilon, as in compressed-tensors @ac8e2ba. */
+ * A scale is rounded to the type it is stored in (bf16, or f16 in GPTQ and AWQ files). One
+ * that would be 0 is that type's epsilon, as in compressed-tensors @ac8e2ba. */
 #ifndef GK_QUANT_CODEC_GROUP_H
 #define GK_QUANT_CODEC_GROUP_H
 
@@ -31,10 +32,10 @@ typedef struct gk_group_job {
     uint64_t         n_rows, n_cols; /* n_cols: whole groups, or the whole row    */
 } gk_group_job;
 
-/* Encodes w [n_rows, n_cols], finite: codes [n_rows, n_cols], scales as bf16 bits
- * [n_rows, n_groups], zeros [n_rows, n_groups] (asymmetric only, else NULL). The
+/* Encodes w [n_rows, n_cols], finite: codes [n_rows, n_cols], scales [n_rows, n_groups] as
+ * values that the scheme's scale type holds, zeros [n_rows, n_groups] (asymmetric only, else NULL). The
  * result depends on nothing but the values: not on threads, tiles or CPU. */
-void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, uint16_t *scales,
+void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, float *scales,
                      int8_t *zeros);
 
 /* Fills out [n_rows, n_cols]; scales [n_rows, n_groups] as f32, zeros or NULL. */

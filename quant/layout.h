@@ -1,56 +1,101 @@
-/* quant/layout.h - how an encoded tensor is stored: which parts, and the way
- * between their bytes and codes.
+/* quant/layout.h - how an encoded tensor is stored: a table of layouts.
  *
- * compressed-tensors `pack-quantized`: for a module M with W [out, in]
- *   M.weight_packed      I32 [out, ceil(in*b/32)]  code + 2^(b-1), least bits first
- *   M.weight_scale       BF16 [out, in/group]      channel: [out, 1]
- *   M.weight_shape       I64 [2]                   {out, in}
- *   M.weight_zero_point  I32 [ceil(out*b/32), in/group], asymmetric only, packed
- *                        along out
- * Source: vllm-project/compressed-tensors compressors/ @ac8e2ba. */
+ * A layout says which matrices ("parts") hold the codes, scales and zero points of a
+ * W [out, in], which rectangle of each belongs to a rectangle of W, and turns values
+ * into the bytes of those rectangles and back. Plans, runs and readers know no more;
+ * adding a layout is one file and a row in quant/layout.c. */
 #ifndef GK_QUANT_LAYOUT_H
 #define GK_QUANT_LAYOUT_H
 
 #include "formats/catalog.h"
 #include "formats/safetensors_write.h"
+#include "quant/codec_group.h"
 #include "quant/scheme.h"
 
-/* A tile of codes: rows x columns, one scale (and zero point) a group. The caller
- * owns the arrays. */
+/* One stored matrix of an encoded tensor. */
+typedef struct gk_layout_part {
+    gk_role role;
+    const char *suffix; /* behind the module's name: ".weight_packed"         */
+    gk_dtype dtype;
+    int ndim;                /* 2: [n_rows, n_cols]; 1: [n_cols], n_rows is 1      */
+    uint64_t n_rows, n_cols; /* elements */
+} gk_layout_part;
+
+/* A rectangle: rows [row, row + n_rows) x columns [col, col + n_cols). */
+typedef struct gk_tile {
+    uint64_t row, n_rows, col, n_cols;
+} gk_tile;
+
+/* A tile on its way through a layout. Buffers belong to the caller. */
+typedef struct gk_coding {
+    const gk_scheme *scheme;
+    gk_method method;
+    const float *importance; /* E[x^2] of the tile's columns, or NULL           */
+    float most;              /* NVFP4: max |w| over all that share its G        */
+    uint64_t dim[2];         /* of the whole W                                  */
+    gk_tile tile;
+    float *w, *v;                      /* [n_rows, n_cols]: values; as they will be read  */
+    unsigned char *part[GK_MAX_PARTS]; /* bytes of each part's span, row-major   */
+    gk_dtype dtype[GK_MAX_PARTS];      /* of each part, as stored                */
+    void *scratch;                     /* gk_layout.scratch_bytes()                       */
+    gk_err *err;
+} gk_coding;
+
+typedef struct gk_layout {
+    const char *name; /* of the format, for people: "compressed-tensors" */
+    bool is_turned;   /* its codes lie [in, out]                          */
+    /* Where tiles may be cut; cols 0: not at all. */
+    void (*quantum)(const gk_scheme *s, uint64_t *rows, uint64_t *cols);
+    /* Lists the parts of a [n_rows, n_cols] matrix, codes first; returns how many. */
+    int (*parts)(const gk_scheme *s, const uint64_t dim[2], gk_layout_part out[GK_MAX_PARTS]);
+    /* Sets the rectangle of part i that a tile fills; of a part that does not depend on
+     * the tile, the first tile's is all of it and the others' is empty. */
+    void (*span)(const gk_scheme *s, int i, const uint64_t dim[2], const gk_tile *t, gk_tile *out);
+    uint64_t (*scratch_bytes)(const gk_scheme *s, uint64_t n_rows, uint64_t n_cols);
+    /* From w to the parts and v. */
+    void (*encode)(const gk_coding *c);
+    /* From the parts to v. False: FORMAT, UNSUPPORTED. */
+    bool (*decode)(const gk_coding *c);
+    /* Reading: the parts' suffixes, in their order, of which the first must be there.
+     * infer() looks at the stored tensors (NULL: absent) and sets scheme and shape;
+     * false when they are no such encoding. */
+    const char *suffix[GK_MAX_PARTS];
+    int n_needed; /* of them; the rest is optional */
+    bool (*infer)(const gk_catalog *c, const gk_tensor *const from[GK_MAX_PARTS], uint64_t dim[2],
+                  gk_scheme *out);
+} gk_layout;
+
+extern const gk_layout gk_layout_packed, gk_layout_float, gk_layout_nvfp4, gk_layout_mxfp4,
+    gk_layout_gptq, gk_layout_gptq_v2, gk_layout_awq, gk_layout_mlx, gk_layout_grok1;
+
+/* Turns stored parts into one encoded tensor `M.weight` each, over the whole catalog;
+ * what does not fit becomes a finding. False: NOMEM, IO. */
+bool gk_layout_adopt(gk_catalog *c, gk_err *err);
+
+/* Reads a tile of an encoded tensor as f32. Tiles: as the layout's quantum allows.
+ * scratch: gk_layout_read_scratch() bytes. */
+uint64_t gk_layout_read_scratch(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols);
+bool gk_layout_read(const gk_catalog *c, const gk_tensor *t, const gk_tile *tile, float *out,
+                    void *scratch, gk_err *err);
+
+/* Converts n stored floats (BF16, F16, F32). */
+void gk_floats(gk_dtype dtype, const void *in, uint64_t n, float *out);
+
+/* What a group of an INT scheme looks like inside every layout of integers. */
 typedef struct gk_codes {
-    int8_t   *code;       /* [n_rows, n_cols], signed                          */
-    float    *scale;      /* [n_rows, n_groups] the same as read from any file */
-    int8_t   *zero;       /* [n_rows, n_groups], NULL when symmetric           */
+    int8_t *code; /* [n_rows, n_cols], signed                */
+    float *scale; /* [n_rows, n_groups], as it will be read  */
+    int8_t *zero; /* [n_rows, n_groups], NULL when symmetric */
 } gk_codes;
 
-/* Rows of a tile must begin at multiples of this: zero points are packed along them. */
-uint64_t gk_ct_row_quantum(const gk_scheme *s);
+/* Divides scratch into the arrays of codes; returns the bytes they take. */
+uint64_t gk_codes_divide(const gk_scheme *s, uint64_t n_rows, uint64_t n_cols, void *scratch,
+                         gk_codes *out);
 
-/* Fills out[] with the stored tensors of t under scheme s; names and shapes live in
- * a. Returns how many (3 or 4), 0 and NOMEM. */
-int gk_ct_entries(const gk_tensor *t, const gk_scheme *s, gk_entry out[GK_MAX_PARTS], gk_arena *a,
-                  gk_err *err);
+/* Chooses codes for c->w, fills out and c->v. */
+void gk_codes_encode(const gk_coding *c, gk_codes *out);
 
-/* Bytes that n_cols columns of one row take in weight_packed. */
-uint64_t gk_ct_packed_row_bytes(const gk_scheme *s, uint64_t n_cols);
-
-/* Packs [n_rows, n_cols] codes, gk_ct_packed_row_bytes() a row. */
-void gk_ct_pack(const gk_scheme *s, const int8_t *code, uint64_t n_rows, uint64_t n_cols,
-                unsigned char *out);
-
-/* Packs the zero points of rows [0, n_rows) into ceil(n_rows*b/32) x n_groups words. */
-void gk_ct_pack_zeros(const gk_scheme *s, const int8_t *zero, uint64_t n_rows, uint64_t n_groups,
-                      unsigned char *out);
-
-/* Turns `M.weight_packed` and its companions into one encoded tensor `M.weight`,
- * over the whole catalog; what does not fit becomes a finding. False: NOMEM, IO. */
-bool gk_ct_adopt(gk_catalog *c, gk_err *err);
-
-/* Reads a rectangle {row, n_rows, col, n_cols} of an adopted tensor as codes and f32
- * scales. Columns: all of a row, or multiples of
- * the group. scratch: gk_ct_read_scratch(). */
-uint64_t gk_ct_read_scratch(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols);
-bool gk_ct_read(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], gk_codes *out,
-                void *scratch, gk_err *err);
+/* Fills c->v. */
+void gk_codes_decode(const gk_coding *c, const gk_codes *codes);
 
 #endif

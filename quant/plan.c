@@ -6,32 +6,16 @@
 #include <string.h>
 
 #include "formats/checked.h"
-#include "quant/layout.h"
+#include "quant/blocks.h"
 #include "quant/model.h"
 #include "quant/targets.h"
 
 #define DEFAULT_SHARD_BYTES UINT64_C(5000000000)
 #define TILE_ELEMS          (UINT64_C(1) << 16) /* of a tile: in a second-level cache    */
 #define WIDE_ELEMS          (UINT64_C(1) << 20) /* rows beyond this are cut by columns    */
+#define TURNED_COLS         (UINT64_C(1) << 10) /* of a tile of what lies transposed      */
+#define TURNED_TIMES        16                  /* and how much larger it is              */
 #define PROCESS_BYTES       (UINT64_C(40) << 20) /* program, libraries, stacks            */
-
-static const char *const target_names[GK_N_TARGETS] = {"hf", "compressed-tensors"};
-
-bool gk_target_find(const char *name, gk_target *out, gk_err *err)
-{
-    for (int i = 0; i < GK_N_TARGETS; i++)
-        if (strcmp(name, target_names[i]) == 0) {
-            *out = (gk_target)i;
-            return true;
-        }
-    return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "unknown format '%.40s'; known: hf "
-                   "compressed-tensors", name);
-}
-
-const char *gk_target_name(gk_target target)
-{
-    return target_names[target];
-}
 
 /* ---- what each tensor becomes ----------------------------------------------- */
 
@@ -46,6 +30,43 @@ static void cast_plain(const gk_plan *p, gk_plan_item *item)
         item->to = *plain;
 }
 
+/* The scheme as this target stores it, or why it cannot. */
+static bool bind_scheme(const gk_plan *p, gk_plan_item *item, gk_err *err)
+{
+    const gk_target *target = p->options.target;
+    gk_scheme *to = &item->to;
+    const bool mix = to->kind == GK_SCHEME_MIX
+                     || (to->kind == GK_SCHEME_CAST && gk_dtype_is_block(to->cast));
+
+    if (mix && !target->is_gguf) {
+        gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s is a type of GGUF files: use --to gguf", to->name);
+        return gk_fail_at(err, NULL, item->from->name);
+    }
+    if (!gk_scheme_is_coded(to))
+        return true;
+    if (target->is_gguf && to->kind >= GK_SCHEME_NVFP4) {
+        *to = gk_scheme_cast(to->kind == GK_SCHEME_NVFP4 ? GK_NVFP4 : GK_MXFP4);
+        return true;
+    }
+    to->scales = target->scales;
+    to->layout = target->layout == NULL ? NULL : target->layout(to);
+    if (to->layout != NULL)
+        return true;
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s: %s files hold %s; use --to compressed-tensors",
+            to->name, target->name, target->layout == NULL && !target->is_gguf
+                                        ? "plain values" : "no such codes");
+    return gk_fail_at(err, NULL, item->from->name);
+}
+
+/* Values that are stored in codes cannot be kept as bytes: by value, then. A GGUF keeps
+ * ggml's own blocks. */
+static bool keep_by_value(const gk_plan *p, gk_plan_item *item)
+{
+    return item->to.kind == GK_SCHEME_KEEP
+           && (item->from->scheme != NULL
+               || (gk_dtype_is_block((gk_dtype)item->from->dtype) && !p->options.target->is_gguf));
+}
+
 static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
 {
     for (uint64_t i = 0; i < p->n_items; i++) {
@@ -56,23 +77,18 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
         if (gk_rows(item->from) == 0 || gk_cols(item->from) == 0)
             if (!gk_scheme_parse("keep", &item->to, err))
                 return false;
-        if (item->to.kind == GK_SCHEME_INT && p->options.target == GK_TARGET_HF) {
-            gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s: hf files hold plain values; use "
-                    "--to compressed-tensors", item->to.name);
-            return gk_fail_at(err, NULL, item->from->name);
-        }
-        cast_plain(p, item);
-        /* what is stored in codes is kept by value */
-        if (item->to.kind == GK_SCHEME_KEEP && item->from->scheme != NULL
-            && !gk_scheme_parse("f32", &item->to, err))
+        if (!bind_scheme(p, item, err))
             return false;
+        cast_plain(p, item);
+        if (keep_by_value(p, item))
+            item->to = gk_scheme_cast(GK_F32);
         if (item->to.kind != GK_SCHEME_KEEP && !gk_can_decode(item->from)) {
             gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "%s values cannot be turned into %s",
                     gk_tensor_kind(item->from), item->to.name);
             return gk_fail_at(err, NULL, item->from->name);
         }
     }
-    return p->options.target != GK_TARGET_COMPRESSED_TENSORS || gk_plan_fuse(p, err);
+    return p->options.target->fit == NULL || p->options.target->fit(p, err);
 }
 
 /* ---- stored tensors ---------------------------------------------------------- */
@@ -82,13 +98,38 @@ static gk_dtype stored_dtype(const gk_plan_item *item)
     return item->to.kind == GK_SCHEME_CAST ? item->to.cast : (gk_dtype)item->from->dtype;
 }
 
+static bool add_coded(gk_plan *p, gk_plan_item *item, gk_entry *e, gk_err *err)
+{
+    const char *name = item->from->name;
+    const size_t len = strlen(name), tail = gk_ends_with(name, ".weight") ? 7 : 0;
+    const uint64_t dim[2] = {gk_rows(item->from), gk_cols(item->from)};
+    gk_layout_part part[GK_MAX_PARTS];
+
+    item->n_entries = (uint8_t)item->to.layout->parts(&item->to, dim, part);
+    for (int i = 0; i < item->n_entries; i++) {
+        uint64_t *shape = gk_arena_alloc(p->arena, 2, sizeof *shape, err);
+        e[i].name = gk_arena_printf(p->arena, err, "%.*s%s", (int)(len - tail), name,
+                                    part[i].suffix);
+        if (shape == NULL || e[i].name == NULL)
+            return false;
+        shape[0] = part[i].ndim == 1 ? part[i].n_cols : part[i].n_rows;
+        shape[1] = part[i].n_cols;
+        e[i].dim = shape;
+        e[i].ndim = (uint8_t)part[i].ndim;
+        e[i].dtype = (uint8_t)part[i].dtype;
+        e[i].bytes = part[i].n_rows * gk_row_bytes(part[i].dtype, part[i].n_cols);
+    }
+    return true;
+}
+
 static bool add_entries(gk_plan *p, gk_plan_item *item, gk_err *err)
 {
     gk_entry *e = &p->entry[p->n_entries];
 
     item->entry = e;
-    if (item->to.kind == GK_SCHEME_INT) {
-        item->n_entries = (uint8_t)gk_ct_entries(item->from, &item->to, e, p->arena, err);
+    if (gk_scheme_is_coded(&item->to)) {
+        if (!add_coded(p, item, e, err))
+            return false;
     } else {
         *e = (gk_entry){.name = item->from->name,
                         .dim = item->from->dim,
@@ -102,7 +143,15 @@ static bool add_entries(gk_plan *p, gk_plan_item *item, gk_err *err)
         item->bytes += e[i].bytes;
     }
     p->n_entries += item->n_entries;
-    return item->n_entries > 0;
+    return true;
+}
+
+static bool add_all_entries(gk_plan *p, gk_err *err)
+{
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (!add_entries(p, &p->item[i], err))
+            return false;
+    return true;
 }
 
 /* ---- tiles -------------------------------------------------------------------- */
@@ -119,53 +168,109 @@ static uint64_t up64(uint64_t n)
 
 uint64_t gk_room_bytes(const gk_room *r)
 {
-    return 9 * up64(r->floats) + up64(r->raw) + up64(r->packed) + 7 * up64(r->groups) + 64;
+    return 2 * up64(r->floats * 4) + up64(r->raw) + up64(r->packed) + up64(r->work) + 64;
 }
 
 /* Makes room for a tile of that item. */
 static void widen(gk_room *r, const gk_plan_item *item)
 {
+    const gk_tensor *t = item->from;
     const uint64_t rows = item->tile_rows, cols = item->tile_cols;
+    const uint64_t dim[2] = {gk_rows(t), gk_cols(t)};
 
     if (item->to.kind == GK_SCHEME_KEEP) {
-        const uint64_t bytes = rows * gk_row_bytes((gk_dtype)item->from->dtype, cols);
+        const uint64_t bytes = rows * gk_row_bytes((gk_dtype)t->dtype, cols);
         r->raw = gk_max(r->raw, bytes);
         r->floats = gk_max(r->floats, gk_div_up(bytes, 4)); /* verifying reads them twice */
         return;
     }
     r->floats = gk_max(r->floats, rows * cols);
-    r->raw = gk_max(r->raw,
-                    gk_max(gk_decode_scratch_bytes(item->from, rows, cols), rows * cols * 4));
-    if (item->to.kind != GK_SCHEME_INT)
+    r->raw = gk_max(r->raw, gk_decode_scratch_bytes(t, rows, cols));
+    if (item->to.kind == GK_SCHEME_CAST) {
+        r->packed = gk_max(r->packed, rows * gk_row_bytes(item->to.cast, cols));
+        r->raw = gk_max(r->raw, rows * gk_row_bytes(item->to.cast, cols));
         return;
-    const uint64_t groups = rows * gk_scheme_groups(&item->to, cols);
-    r->groups = gk_max(r->groups, groups);
-    r->packed = gk_max(r->packed, gk_max(rows * gk_ct_packed_row_bytes(&item->to, cols),
-                                         groups * 4 + 64));
-    /* reading codes back needs more than reading plain values */
-    r->raw = gk_max(r->raw, rows * cols + groups * 16
-                                + rows * gk_ct_packed_row_bytes(&item->to, cols) + 1024);
+    }
+    const gk_layout *l = item->to.layout;
+    const gk_tile tile = {0, rows, 0, cols};
+    uint64_t packed = 0, stored = 0, at_rows, at_cols;
+    l->quantum(&item->to, &at_rows, &at_cols);
+    const gk_tile larger = {0, rows + at_rows, 0, cols};
+    for (int i = 0; i < item->n_entries; i++) {
+        gk_tile span;
+        l->span(&item->to, i, dim, &tile, &span);
+        packed += up64(span.n_rows * gk_row_bytes((gk_dtype)item->entry[i].dtype, span.n_cols));
+        l->span(&item->to, i, dim, &larger, &span);
+        stored += up64(span.n_rows * gk_row_bytes((gk_dtype)item->entry[i].dtype, span.n_cols));
+    }
+    r->packed = gk_max(r->packed, packed);
+    r->work = gk_max(r->work, l->scratch_bytes(&item->to, rows, cols));
+    /* reading it back when verifying */
+    r->raw = gk_max(r->raw, stored + up64(l->scratch_bytes(&item->to, rows, cols)));
+}
+
+static uint64_t common_multiple(uint64_t a, uint64_t b)
+{
+    uint64_t x = a, y = b;
+
+    while (y != 0) {
+        const uint64_t rest = x % y;
+        x = y;
+        y = rest;
+    }
+    return a / x * b;
+}
+
+/* Where tiles of an item may be cut; *cols 0: its rows are encoded or decoded whole. */
+static void item_quantum(const gk_plan_item *item, uint64_t *rows, uint64_t *cols)
+{
+    const gk_scheme *from = item->from->scheme;
+    uint64_t r = 1, c = gk_dtype_get((gk_dtype)item->from->dtype)->block_elems;
+
+    *rows = 1;
+    *cols = from != NULL ? 8 : common_multiple(c, 8);
+    if (from != NULL)
+        from->layout->quantum(from, &r, cols);
+    if (gk_scheme_is_coded(&item->to)) {
+        item->to.layout->quantum(&item->to, rows, &c);
+    } else if (item->to.kind == GK_SCHEME_CAST) {
+        const gk_blocks *blocks = gk_blocks_of(item->to.cast);
+        c = gk_dtype_get(item->to.cast)->block_elems;
+        if (blocks != NULL && blocks->whole_row_with_importance && item->importance != NULL)
+            c = 0;
+    }
+    *cols = *cols == 0 || c == 0 ? 0 : common_multiple(*cols, c);
+}
+
+/* Tiles of columns read at once from a tensor that lies transposed, or written to one that
+ * will: neither side may fall to short strips. */
+static bool is_turned(const gk_plan_item *item)
+{
+    gk_part_room room;
+
+    return (gk_scheme_is_coded(&item->to) && item->to.layout->is_turned)
+           || (item->from->n_parts > 0
+               && gk_part_of(item->from, 0, &room)->piece[0].col_bytes != 0);
 }
 
 static void set_tiles(gk_plan *p, gk_plan_item *item, uint64_t elems)
 {
     const uint64_t rows = gk_rows(item->from), cols = gk_cols(item->from);
-    const bool is_int = item->to.kind == GK_SCHEME_INT;
-    const uint64_t row_quantum = is_int ? gk_ct_row_quantum(&item->to) : 1;
+    const bool turned = is_turned(item);
+    uint64_t row_quantum, col_quantum;
 
+    item_quantum(item, &row_quantum, &col_quantum);
     item->first_unit = p->n_units;
     item->n_units = 0;
     if (rows == 0 || cols == 0)
         return;
+    /* the width of a column tile must not depend on memory: error sums run along it */
+    const uint64_t wide = turned ? TURNED_COLS : WIDE_ELEMS;
     item->tile_cols = cols;
-    if (cols > WIDE_ELEMS && !(is_int && item->to.group == 0)
-        && !(item->from->scheme != NULL && item->from->scheme->group == 0)) {
-        /* the width of a column tile must not depend on memory: error sums run along it */
-        uint64_t quantum = is_int ? item->to.group : 8;
-        if (item->from->scheme != NULL)
-            quantum *= item->from->scheme->group;
-        item->tile_cols = gk_min(cols, round_down(WIDE_ELEMS, quantum));
-    }
+    if (cols > wide && col_quantum > 0)
+        item->tile_cols = gk_min(cols, round_down(wide, col_quantum));
+    if (turned)
+        elems *= TURNED_TIMES;
     item->tile_rows = gk_min(rows, round_down(gk_max(elems / item->tile_cols, 1), row_quantum));
     item->n_col_tiles = gk_div_up(cols, item->tile_cols);
     item->n_units = item->n_col_tiles * gk_div_up(rows, item->tile_rows);
@@ -252,7 +357,7 @@ static bool make_config(gk_plan *p, gk_err *err)
     const char *dtype = torch_dtype(p);
     gk_text members = {.indent = 2}, out = {0};
 
-    if (p->from->config_text == NULL)
+    if (p->from->config_text == NULL || p->options.target->is_gguf)
         return true;
     gk_json_open(&members, NULL, '{');
     if (dtype != NULL)
@@ -276,7 +381,7 @@ static bool make_index(gk_plan *p, gk_err *err)
 {
     gk_text out = {0};
 
-    if (p->shards.n < 2)
+    if (p->shards.n < 2 || p->options.target->is_gguf)
         return true;
     const bool ok = gk_shards_index(&p->shards, p->entry, p->n_entries, &out, err)
                     && add_text(p, GK_INDEX_NAME, &out, err);
@@ -304,7 +409,7 @@ static bool name_the_job(gk_plan *p, gk_err *err)
     if (h == NULL)
         return false;
     hash_text(h, "grokkit plan 1");
-    hash_text(h, gk_target_name(p->options.target));
+    hash_text(h, p->options.target->name);
     hash_text(h, gk_method_name(p->options.method));
     for (uint64_t i = 0; i < c->n_inputs; i++) {
         hash_text(h, c->input[i].name);
@@ -326,6 +431,11 @@ static bool name_the_job(gk_plan *p, gk_err *err)
     return true;
 }
 
+uint64_t gk_plan_extras(const gk_plan *p)
+{
+    return p->options.target->is_gguf ? 0 : p->from->n_extras;
+}
+
 static bool add_up(gk_plan *p, gk_err *err)
 {
     for (uint64_t i = 0; i < p->n_items; i++) {
@@ -336,7 +446,7 @@ static bool add_up(gk_plan *p, gk_err *err)
         p->output_bytes += p->shards.shard[i].bytes;
     for (int i = 0; i < p->n_texts; i++)
         p->output_bytes += p->text[i].bytes;
-    for (uint64_t i = 0; i < p->from->n_extras; i++)
+    for (uint64_t i = 0; i < gk_plan_extras(p); i++)
         p->output_bytes += p->from->extra[i].bytes;
     if (p->parameters > 0)
         p->bits_per_weight = (double)p->shards.tensor_bytes * 8 / (double)p->parameters;
@@ -353,14 +463,15 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
     p->item = gk_arena_alloc(p->arena, p->n_items, sizeof *p->item, err);
     p->entry = gk_arena_alloc(p->arena, p->n_items * GK_MAX_PARTS, sizeof *p->entry, err);
     bool ok = p->item != NULL && p->entry != NULL && choose_schemes(p, recipe, err);
-    for (uint64_t i = 0; ok && i < p->n_items; i++)
-        ok = add_entries(p, &p->item[i], err);
-    ok = ok && gk_recipe_idle(recipe, &p->notes, err);
+    ok = ok && (p->options.target->is_gguf ? gk_gguf_entries(p, err) : add_all_entries(p, err))
+         && gk_recipe_idle(recipe, &p->notes, err);
     gk_recipe_print(recipe, &text);
     ok = ok && gk_text_ok(&text, err)
          && (p->recipe = gk_arena_str(p->arena, text.data, err)) != NULL
-         && gk_shards_layout(p->arena, p->entry, p->n_entries, max > 0 ? max : DEFAULT_SHARD_BYTES,
-                             &p->shards, err)
+         && (p->options.target->is_gguf
+                 ? gk_gguf_shards(p, err)
+                 : gk_shards_layout(p->arena, p->entry, p->n_entries,
+                                    max > 0 ? max : DEFAULT_SHARD_BYTES, &p->shards, err))
          && set_all_tiles(p, err) && make_config(p, err) && make_index(p, err) && add_up(p, err)
          && gk_plan_prove(p, err);
     gk_text_free(&text);
@@ -389,86 +500,4 @@ void gk_plan_free(gk_plan *p)
     gk_findings_free(&p->notes);
     gk_arena_free(p->arena);
     gk_free(p);
-}
-
-/* ---- proof ----------------------------------------------------------------------- */
-
-static bool broken(gk_err *err, const char *what, const char *name)
-{
-    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "the plan contradicts itself: %s", what);
-    return gk_fail_at(err, NULL, name);
-}
-
-/* Walks the tiles in order: each begins where the one before ended. */
-static bool prove_tiles(const gk_plan_item *item, gk_err *err)
-{
-    const gk_tensor *t = item->from;
-    uint64_t row = 0, col = 0;
-
-    for (uint64_t k = 0; k < item->n_units; k++) {
-        const gk_tile tile = gk_plan_tile(item, k);
-        if (tile.row != row || tile.col != col || tile.n_rows == 0 || tile.n_cols == 0)
-            return broken(err, "tiles do not touch", t->name);
-        if (item->to.kind == GK_SCHEME_INT && tile.row % gk_ct_row_quantum(&item->to) != 0)
-            return broken(err, "a tile cuts a packed word", t->name);
-        col += tile.n_cols;
-        if (col == gk_cols(t)) {
-            col = 0;
-            row += tile.n_rows;
-        }
-    }
-    return (row == gk_rows(t) && col == 0) || gk_rows(t) == 0 || gk_cols(t) == 0
-           || broken(err, "tiles do not fill the tensor", t->name);
-}
-
-static int by_place(const void *a, const void *b, void *entries)
-{
-    const gk_entry *e = entries;
-    const gk_entry *x = &e[*(const uint64_t *)a], *y = &e[*(const uint64_t *)b];
-
-    if (x->shard != y->shard)
-        return x->shard < y->shard ? -1 : 1;
-    if (x->off != y->off)
-        return x->off < y->off ? -1 : 1;
-    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
-}
-
-/* Entries in the order of their place: each begins where the one before ended, the
- * first behind the header, the last at the end of the file. */
-static bool prove_files(const gk_plan *p, gk_err *err)
-{
-    uint64_t *order = gk_alloc(p->n_entries, sizeof *order, err);
-    uint64_t i = 0;
-    bool ok = order != NULL;
-
-    for (uint64_t k = 0; ok && k < p->n_entries; k++)
-        order[k] = k;
-    if (ok)
-        qsort_r(order, (size_t)p->n_entries, sizeof *order, by_place, p->entry);
-    for (uint64_t s = 0; ok && s < p->shards.n; s++) {
-        uint64_t at = p->shards.shard[s].header_bytes;
-        for (; ok && i < p->n_entries && p->entry[order[i]].shard == s; i++) {
-            ok = p->entry[order[i]].off == at
-                 || broken(err, "stored tensors do not touch", p->entry[order[i]].name);
-            at += p->entry[order[i]].bytes;
-        }
-        ok = ok && (at == p->shards.shard[s].bytes
-                    || broken(err, "tensors do not fill their file", p->shards.shard[s].name));
-    }
-    gk_free(order);
-    return ok && (i == p->n_entries || broken(err, "a stored tensor is in no file", NULL));
-}
-
-bool gk_plan_prove(const gk_plan *p, gk_err *err)
-{
-    uint64_t unit = 0;
-
-    for (uint64_t i = 0; i < p->n_items; i++) {
-        if (p->item[i].first_unit != unit)
-            return broken(err, "units do not follow each other", p->item[i].from->name);
-        unit += p->item[i].n_units;
-        if (!prove_tiles(&p->item[i], err))
-            return false;
-    }
-    return prove_files(p, err);
 }

@@ -8,21 +8,32 @@
 
 #include "formats/hash.h"
 #include "formats/safetensors_write.h"
-#include "quant/codec_group.h"
+#include "quant/layout.h"
 #include "quant/recipe.h"
 
-typedef enum gk_target {
-    GK_TARGET_HF,                 /* merged safetensors, values as they are */
-    GK_TARGET_COMPRESSED_TENSORS, /* pack-quantized                         */
-    GK_N_TARGETS,
+struct gk_plan;
+struct gk_plan_item;
+
+/* What can be written: one row of the table in quant/targets.c. */
+typedef struct gk_target {
+    const char *name;    /* as --to takes it                                   */
+    const char *scheme;  /* what `quantize` does without --scheme; NULL: int4  */
+    bool        is_gguf; /* files, not a directory; ggml's types and names     */
+    gk_dtype    scales;  /* of integer codes                                   */
+    /* Returns how a scheme is stored here; NULL: it cannot be. */
+    const gk_layout *(*layout)(const gk_scheme *s);
+    /* Makes the schemes fit what engines load; appends notes. NULL: nothing to do. */
+    bool (*fit)(struct gk_plan *p, gk_err *err);
+    /* Adds the members that config.json gets: quantization_config. NULL: none. */
+    bool (*config)(const struct gk_plan *p, gk_text *out, gk_err *err);
 } gk_target;
 
-/* Finds a target by the name that --to takes. False and ARG, naming the known. */
-bool        gk_target_find(const char *name, gk_target *out, gk_err *err);
-const char *gk_target_name(gk_target target);
+/* Finds a target by its name. NULL and ARG, naming the known. */
+const gk_target *gk_target_find(const char *name, gk_err *err);
 
 typedef struct gk_plan_options {
-    gk_target target;
+    const gk_target *target;
+    const char *out_name; /* of a GGUF, without ".gguf"; NULL: "model" */
     gk_method method;
     const gk_scheme *plain;    /* cast of tensors that stay plain; NULL: none */
     uint64_t  max_shard_bytes; /* tensor bytes a file; 0: 5 GB              */
@@ -40,7 +51,10 @@ typedef struct gk_plan_item {
     gk_why           why;
     gk_entry        *entry; /* n_entries stored tensors, codes first */
     uint8_t          n_entries;
-    uint64_t         bytes; /* of all of them */
+    uint64_t         row0;  /* rows of a stack that stand before it  */
+    uint64_t         bytes; /* of what it fills of them              */
+    const float     *importance; /* E[x^2] of its columns, or NULL   */
+    uint32_t         range; /* NVFP4: the items with its number share max |w| */
     /* tiles: tile_rows x tile_cols, the last ones smaller; row by row */
     uint64_t tile_rows, tile_cols, n_col_tiles, first_unit, n_units;
 } gk_plan_item;
@@ -53,9 +67,10 @@ typedef struct gk_plan_text {
 
 /* The buffers of one thread: the largest tile's. */
 typedef struct gk_room {
-    uint64_t floats; /* of values, and again of values as they come back */
-    uint64_t raw, packed; /* bytes */
-    uint64_t groups; /* scales and zero points */
+    uint64_t floats; /* of values, and again of values as they come back   */
+    uint64_t raw;    /* bytes as stored in the input, and of decoding them */
+    uint64_t packed; /* bytes of the output                                */
+    uint64_t work;   /* bytes of encoding                                  */
 } gk_room;
 
 typedef struct gk_plan {
@@ -70,6 +85,7 @@ typedef struct gk_plan {
     gk_findings       notes; /* what a person should know: smaller groups, kept widths */
     const char       *recipe;
     uint64_t n_items, n_entries, n_units;
+    uint32_t n_ranges;
     uint64_t parameters, input_bytes, output_bytes; /* tensors read; all files written */
     double   bits_per_weight; /* output tensor bytes x 8 / parameters */
     uint64_t memory_bytes;    /* the most the run will hold           */
@@ -83,16 +99,18 @@ gk_plan *gk_plan_new(const gk_catalog *from, const gk_recipe *recipe,
                      const gk_plan_options *options, gk_err *err);
 void     gk_plan_free(gk_plan *p);
 
-/* A tile of an item. */
-typedef struct gk_tile {
-    uint64_t row, n_rows, col, n_cols;
-} gk_tile;
+/* Returns how many of the input's other files go with the output. */
+uint64_t gk_plan_extras(const gk_plan *p);
 
 /* Returns tile k (0 .. n_units - 1) of an item. */
 gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k);
 
 /* Returns the bytes that a thread's buffers take. */
 uint64_t gk_room_bytes(const gk_room *r);
+
+/* Times the encoder of the plan's commonest scheme on made-up weights for a moment. Returns
+ * input bytes a second of one thread, counting two bytes a weight; 0: nothing is encoded. */
+double gk_plan_speed(const gk_plan *p);
 
 /* Shows that the tiles of every item fill every stored tensor exactly once, and the
  * stored tensors every file. False and ARG: a mistake of ours, found in time. */

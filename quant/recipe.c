@@ -37,17 +37,10 @@ static const struct mix {
 
 #define PROTECTED "(norm|embed_tokens|lm_head|block_sparse_moe\\.gate)$"
 
-static bool same_word(const char *a, const char *b)
-{
-    for (; *a != '\0' && tolower((unsigned char)*a) == *b; a++)
-        b++;
-    return *a == '\0' && *b == '\0';
-}
-
 static const struct mix *mix_named(const char *name)
 {
     for (size_t i = 0; i < sizeof mixes / sizeof mixes[0]; i++)
-        if (same_word(name, mixes[i].name))
+        if (gk_same_word(name, mixes[i].name))
             return &mixes[i];
     return NULL;
 }

@@ -9,8 +9,8 @@
 
 #include "formats/checked.h"
 #include "formats/output.h"
+#include "quant/blocks.h"
 #include "quant/kernels.h"
-#include "quant/layout.h"
 #include "quant/model.h"
 
 #define HASH_BYTES (1u << 20)
@@ -29,6 +29,8 @@ typedef struct run {
     const gk_catalog     *back; /* OUT read again, when verifying      */
     int                  *file; /* of each shard                       */
     double               *rel_error;
+    float                *most; /* max |w| of each range, NULL: none   */
+    bool                  ranging; /* the phase that finds them        */
     sums                 *sums; /* of each item                        */
     uint64_t              next; /* unit                                */
     bool                  failed;
@@ -39,12 +41,10 @@ typedef struct run {
 /* One thread's buffers: parts of one block. */
 typedef struct worker {
     unsigned char *block;
-    float         *w, *v; /* values, and as they come back            */
-    unsigned char *raw;   /* stored bytes, or decode scratch          */
-    int8_t        *code, *zero;
-    uint16_t      *scale;
-    float         *wide;  /* scales as f32                            */
-    unsigned char *packed;
+    float         *w, *v;  /* values, and as they come back   */
+    unsigned char *raw;    /* stored bytes, or decode scratch */
+    unsigned char *packed; /* bytes of the output             */
+    unsigned char *work;   /* scratch of encoding             */
 } worker;
 
 /* ---- errors and sums -------------------------------------------------------- */
@@ -145,32 +145,27 @@ static bool read_values(const run *r, const gk_plan_item *item, const gk_tile *t
     return at == n || say_nonfinite(item->from, t, at, w->w[at] != w->w[at], err);
 }
 
-/* Writes n_rows runs of row_bytes, stride_bytes apart in the entry, from `off` on. */
-static bool write_rows(run *r, const gk_entry *e, uint64_t off, uint64_t stride_bytes,
-                       uint64_t row_bytes, uint64_t n_rows, const void *buf, gk_err *err)
+/* Writes the bytes of rectangle t of an entry, row-major in buf; row0 rows of the entry
+ * stand before its matrix. */
+static bool write_tile(run *r, const gk_entry *e, uint64_t row0, const gk_tile *t, const void *buf,
+                       gk_err *err)
 {
+    const gk_dtype dtype = (gk_dtype)e->dtype;
+    const uint64_t cols = e->ndim > 0 ? e->dim[e->ndim - 1] : 1;
+    const uint64_t stride = gk_row_bytes(dtype, cols);
+    uint64_t row_bytes = gk_row_bytes(dtype, t->n_cols), n_rows = t->n_rows;
+    const uint64_t off = e->off + (row0 + t->row) * stride + gk_row_bytes(dtype, t->col);
     const unsigned char *from = buf;
 
-    if (stride_bytes == row_bytes) {
+    if (stride == row_bytes) {
         row_bytes *= n_rows;
-        n_rows = 1;
+        n_rows = n_rows > 0;
     }
     for (uint64_t i = 0; i < n_rows; i++)
-        if (!gk_output_write(r->out, r->file[e->shard], e->off + off + i * stride_bytes,
-                             from + i * row_bytes, row_bytes, err))
+        if (!gk_output_write(r->out, r->file[e->shard], off + i * stride, from + i * row_bytes,
+                             row_bytes, err))
             return gk_fail_at(err, NULL, e->name);
     return true;
-}
-
-static bool write_plain(run *r, const gk_plan_item *item, const gk_tile *t, const void *buf,
-                        gk_err *err)
-{
-    const gk_entry *e = item->entry;
-    const uint64_t stride = gk_row_bytes((gk_dtype)e->dtype, gk_cols(item->from));
-    const uint64_t left = gk_row_bytes((gk_dtype)e->dtype, t->col);
-
-    return write_rows(r, e, t->row * stride + left, stride,
-                      gk_row_bytes((gk_dtype)e->dtype, t->n_cols), t->n_rows, buf, err);
 }
 
 static bool keep_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
@@ -178,7 +173,28 @@ static bool keep_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker
     return gk_read_part(r->p->from, item->from, 0, t->row, t->n_rows, t->col, t->n_cols, w->raw,
                         err)
            && (!r->p->options.check_values || check_raw(item->from, t, w->raw, err))
-           && write_plain(r, item, t, w->raw, err);
+           && write_tile(r, item->entry, item->row0, t, w->raw, err);
+}
+
+/* ggml's blocks, row by row. */
+static bool encode_blocks(const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    const gk_blocks *blocks = gk_blocks_of(item->to.cast);
+    const uint64_t row_bytes = gk_row_bytes(item->to.cast, t->n_cols);
+    const float *importance = item->importance == NULL ? NULL : item->importance + t->col;
+
+    for (uint64_t i = 0; i < t->n_rows; i++) {
+        unsigned char *out = w->packed + i * row_bytes;
+        blocks->encode(w->w + i * t->n_cols, t->n_cols, importance, out);
+        if (!blocks->valid(out, t->n_cols)) {
+            gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+                    "row %" PRIu64 " holds values whose scale %s cannot express; keep it as bf16 "
+                    "or f32 with --rule", t->row + i, item->to.name);
+            return gk_fail_at(err, NULL, item->from->name);
+        }
+        blocks->decode(out, t->n_cols, w->v + i * t->n_cols);
+    }
+    return true;
 }
 
 static bool cast_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
@@ -188,61 +204,54 @@ static bool cast_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker
 
     if (!read_values(r, item, t, w, err))
         return false;
-    if (item->to.cast == GK_F32) {
+    if (gk_dtype_is_block(item->to.cast)) {
+        if (!encode_blocks(item, t, w, err))
+            return false;
+    } else if (item->to.cast == GK_F32) {
         memcpy(w->v, w->w, n * sizeof(float));
-        return add_errors(r, item, t, w, err) && write_plain(r, item, t, w->w, err);
-    }
-    if (item->to.cast == GK_BF16) {
-        k->f32_to_bf16(w->w, n, w->raw);
-        k->bf16_to_f32(w->raw, n, w->v);
+        memcpy(w->packed, w->w, n * sizeof(float));
     } else {
-        k->f32_to_f16(w->w, n, w->raw);
-        k->f16_to_f32(w->raw, n, w->v);
+        (item->to.cast == GK_BF16 ? k->f32_to_bf16 : k->f32_to_f16)(w->w, n, w->packed);
+        gk_floats(item->to.cast, w->packed, n, w->v);
     }
-    return add_errors(r, item, t, w, err) && write_plain(r, item, t, w->raw, err);
+    return add_errors(r, item, t, w, err)
+           && write_tile(r, item->entry, item->row0, t, w->packed, err);
 }
 
-static bool write_codes(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+static uint64_t up64(uint64_t n)
 {
-    const gk_scheme *s = &item->to;
-    const gk_entry *e = item->entry;
-    const uint64_t all_groups = gk_scheme_groups(s, gk_cols(item->from));
-    const uint64_t groups = gk_scheme_groups(s, t->n_cols);
-    const uint64_t group = s->group == 0 ? 0 : t->col / s->group;
-    const uint64_t stride = gk_ct_packed_row_bytes(s, gk_cols(item->from));
-    const uint64_t shape[2] = {gk_rows(item->from), gk_cols(item->from)};
-
-    gk_ct_pack(s, w->code, t->n_rows, t->n_cols, w->packed);
-    bool ok = write_rows(r, &e[0], t->row * stride + gk_ct_packed_row_bytes(s, t->col), stride,
-                         gk_ct_packed_row_bytes(s, t->n_cols), t->n_rows, w->packed, err)
-              && write_rows(r, &e[1], (t->row * all_groups + group) * 2, all_groups * 2, groups * 2,
-                            t->n_rows, w->scale, err);
-    if (ok && t->row == 0 && t->col == 0)
-        ok = write_rows(r, &e[2], 0, 16, 16, 1, shape, err);
-    if (ok && !s->symmetric) {
-        const uint64_t fields = gk_ct_row_quantum(s);
-        gk_ct_pack_zeros(s, w->zero, t->n_rows, groups, w->packed);
-        ok = write_rows(r, &e[3], (t->row / fields * all_groups + group) * 4, all_groups * 4,
-                        groups * 4, gk_div_up(t->n_rows, fields), w->packed, err);
-    }
-    return ok;
+    return gk_div_up(n, 64) * 64;
 }
 
 static bool encode_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
 {
-    const gk_group_job job = {.scheme = &item->to,
-                              .method = r->p->options.method,
-                              .n_rows = t->n_rows,
-                              .n_cols = t->n_cols};
-    int8_t *zero = item->to.symmetric ? NULL : w->zero;
+    const gk_layout *l = item->to.layout;
+    gk_coding job = {.scheme = &item->to,
+                     .method = r->p->options.method,
+                     .importance = item->importance == NULL ? NULL : item->importance + t->col,
+                     .most = r->most == NULL ? 0 : r->most[item->range],
+                     .dim = {gk_rows(item->from), gk_cols(item->from)},
+                     .tile = *t,
+                     .w = w->w,
+                     .v = w->v,
+                     .scratch = w->work,
+                     .err = err};
+    gk_tile span[GK_MAX_PARTS];
+    unsigned char *at = w->packed;
 
     if (!read_values(r, item, t, w, err))
         return false;
-    gk_group_encode(&job, w->w, w->code, w->scale, zero);
-    gk_kernels_get()->bf16_to_f32(w->scale, t->n_rows * gk_scheme_groups(&item->to, t->n_cols),
-                                  w->wide);
-    gk_group_decode(&item->to, w->code, w->wide, zero, t->n_rows, t->n_cols, w->v);
-    return add_errors(r, item, t, w, err) && write_codes(r, item, t, w, err);
+    for (int i = 0; i < item->n_entries; i++) {
+        l->span(&item->to, i, job.dim, t, &span[i]);
+        job.part[i] = at;
+        job.dtype[i] = (gk_dtype)item->entry[i].dtype;
+        at += up64(span[i].n_rows * gk_row_bytes(job.dtype[i], span[i].n_cols));
+    }
+    l->encode(&job);
+    bool ok = add_errors(r, item, t, w, err);
+    for (int i = 0; ok && i < item->n_entries; i++)
+        ok = write_tile(r, &item->entry[i], item->row0, &span[i], job.part[i], err);
+    return ok;
 }
 
 /* Reads a tile of OUT and of the input again: kept bytes must be equal, the errors of
@@ -272,6 +281,25 @@ static bool verify_tile(run *r, const gk_plan_item *item, const gk_tile *t, work
     return gk_fail_at(err, NULL, item->from->name);
 }
 
+/* Widens the range that an item shares; floats above 0 rise with their bits. */
+static bool range_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    uint32_t *most = (uint32_t *)(void *)&r->most[item->range], bits, was;
+    float lo, hi;
+
+    if (!read_values(r, item, t, w, err))
+        return false;
+    gk_kernels_get()->range(w->w, t->n_rows * t->n_cols, &lo, &hi);
+    const float value = -lo > hi ? -lo : hi;
+    memcpy(&bits, &value, sizeof bits);
+    was = __atomic_load_n(most, __ATOMIC_RELAXED);
+    while (bits > was
+           && !__atomic_compare_exchange_n(most, &was, bits, false, __ATOMIC_RELAXED,
+                                           __ATOMIC_RELAXED))
+        ;
+    return true;
+}
+
 /* ---- all tiles ----------------------------------------------------------------- */
 
 /* The last item that begins at or before the unit. */
@@ -297,7 +325,9 @@ static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
 
     if (r->options->stop != NULL && *r->options->stop)
         return gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted; nothing was written");
-    if (r->back != NULL)
+    if (r->ranging)
+        ok = item->to.kind != GK_SCHEME_NVFP4 || range_tile(r, item, &t, w, err);
+    else if (r->back != NULL)
         ok = verify_tile(r, item, &t, w, err);
     else if (item->to.kind == GK_SCHEME_KEEP)
         ok = keep_tile(r, item, &t, w, err);
@@ -305,7 +335,7 @@ static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
         ok = cast_tile(r, item, &t, w, err);
     else
         ok = encode_tile(r, item, &t, w, err);
-    if (ok && r->options->progress != NULL) {
+    if (ok && r->options->progress != NULL && !r->ranging) {
         const uint64_t elems = gk_rows(item->from) * gk_cols(item->from);
         const double share = (double)(t.n_rows * t.n_cols) / (double)elems;
         r->options->progress(r->options->context,
@@ -315,26 +345,18 @@ static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
     return ok;
 }
 
-static uint64_t up64(uint64_t n)
-{
-    return gk_div_up(n, 64) * 64;
-}
-
 static bool open_worker(const gk_plan *p, worker *w, gk_err *err)
 {
-    const uint64_t floats = up64(p->room.floats), groups = up64(p->room.groups);
+    const uint64_t floats = up64(p->room.floats * 4) / 4;
 
     w->block = gk_alloc(gk_room_bytes(&p->room), 1, err);
     if (w->block == NULL)
         return false;
     w->w = (float *)(void *)w->block;
     w->v = w->w + floats;
-    w->wide = w->v + floats;
-    w->scale = (uint16_t *)(void *)(w->wide + groups);
-    w->code = (int8_t *)(w->scale + groups);
-    w->zero = w->code + floats;
-    w->packed = (unsigned char *)(w->zero + groups);
+    w->packed = (unsigned char *)(w->v + floats);
     w->raw = w->packed + up64(p->room.packed);
+    w->work = w->raw + up64(p->room.raw);
     return true;
 }
 
@@ -372,7 +394,33 @@ static bool do_all(run *r, gk_err *err)
     return !r->failed;
 }
 
+/* The phase before the others: max |w| of everything that shares an NVFP4 scale. */
+static bool find_ranges(run *r, gk_err *err)
+{
+    if (r->p->n_ranges == 0)
+        return true;
+    r->most = gk_alloc(r->p->n_ranges, sizeof *r->most, err);
+    if (r->most == NULL)
+        return false;
+    memset(r->most, 0, r->p->n_ranges * sizeof *r->most);
+    r->ranging = true;
+    const bool ok = do_all(r, err);
+    r->ranging = false;
+    return ok;
+}
+
 /* ---- files ----------------------------------------------------------------------- */
+
+static bool copy_extra(run *r, const gk_extra *extra, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    gk_file *f = a == NULL ? NULL : gk_extra_open(a, extra, err);
+    const bool ok = f != NULL && gk_output_copy(r->out, extra->name, f, err);
+
+    gk_file_close(f);
+    gk_arena_free(a);
+    return ok;
+}
 
 static bool create_files(run *r, gk_err *err)
 {
@@ -386,8 +434,8 @@ static bool create_files(run *r, gk_err *err)
     }
     for (int i = 0; ok && i < p->n_texts; i++)
         ok = gk_output_put(r->out, p->text[i].name, p->text[i].data, p->text[i].bytes, err);
-    for (uint64_t i = 0; ok && i < p->from->n_extras; i++)
-        ok = gk_output_copy(r->out, p->from->extra[i].name, p->from->extra[i].path, err);
+    for (uint64_t i = 0; ok && i < gk_plan_extras(p); i++)
+        ok = copy_extra(r, &p->from->extra[i], err);
     return ok;
 }
 
@@ -399,7 +447,7 @@ static void list_files(const gk_plan *p, gk_run_result *result)
         *f++ = (gk_run_file){.name = p->shards.shard[i].name, .bytes = p->shards.shard[i].bytes};
     for (int i = 0; i < p->n_texts; i++)
         *f++ = (gk_run_file){.name = p->text[i].name, .bytes = p->text[i].bytes};
-    for (uint64_t i = 0; i < p->from->n_extras; i++)
+    for (uint64_t i = 0; i < gk_plan_extras(p); i++)
         *f++ = (gk_run_file){.name = p->from->extra[i].name, .bytes = p->from->extra[i].bytes};
     result->n_files = (uint64_t)(f - result->file);
 }
@@ -452,7 +500,7 @@ static bool write_provenance(run *r, gk_run_result *result, gk_err *err)
     gk_json_uint(&t, "schema", 1);
     gk_json_string(&t, "grokkit", GK_VERSION);
     gk_json_string(&t, "plan", p->sha256);
-    gk_json_string(&t, "to", gk_target_name(p->options.target));
+    gk_json_string(&t, "to", p->options.target->name);
     gk_json_string(&t, "method", gk_method_name(p->options.method));
     gk_json_string(&t, "recipe", p->recipe);
     gk_json_open(&t, "input", '[');
@@ -549,15 +597,17 @@ bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
     *result = (gk_run_result){0};
     memcpy(tag, p->sha256, 8);
     tag[8] = '\0';
-    bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, tag, err)) != NULL;
-    ok = ok && create_files(&r, err) && do_all(&r, err);
+    bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, tag, p->options.target->is_gguf, err)) != NULL;
+    ok = ok && create_files(&r, err) && find_ranges(&r, err) && do_all(&r, err);
     if (ok)
         list_files(p, result);
     ok = ok && (options->hash == GK_HASH_NONE
                 || hash_files(&r, gk_output_path(r.out), result->file, result->n_files, err))
          && (options->hash != GK_HASH_ALL
              || hash_files(&r, NULL, result->input, p->from->n_inputs, err));
-    ok = ok && write_provenance(&r, result, err) && (!options->verify || verify(&r, err));
+    ok = ok && (p->options.target->is_gguf || write_provenance(&r, result, err))
+         && (!options->verify || verify(&r, err));
+    gk_free(r.most);
     if (!ok) {
         gk_output_abandon(r.out);
         return false;
@@ -613,7 +663,7 @@ bool gk_run_outliers(const gk_plan *p, const gk_run_result *r, gk_findings *out,
     bool ok = row != NULL;
 
     for (uint64_t i = 0; ok && i < p->n_items; i++)
-        if (p->item[i].to.kind == GK_SCHEME_INT) {
+        if (gk_scheme_is_coded(&p->item[i].to) || gk_dtype_is_block(p->item[i].to.cast)) {
             row[n] = (rated){kind_name(a, p->item[i].from->name, err), r->rel_error[i], i};
             ok = row[n++].kind != NULL;
         }

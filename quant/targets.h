@@ -25,4 +25,20 @@ bool gk_plan_fuse(gk_plan *p, gk_err *err);
 /* Adds the members that the target's config.json has beyond the source's. */
 bool gk_plan_config_members(const gk_plan *p, gk_text *out, gk_err *err);
 
+/* The quantization_config of compressed-tensors. */
+bool gk_ct_config(const gk_plan *p, gk_text *out, gk_err *err);
+
+/* ---- GGUF (quant/gguf_target.c) ---- */
+
+/* Gives every item the type that a GGUF of this architecture holds: norms and router f32,
+ * the rest as rules and mixes say, blocks that do not divide a row replaced by smaller
+ * ones as llama-quantize does. */
+bool gk_gguf_fit(gk_plan *p, gk_err *err);
+
+/* Fills p->entry: ggml's names, the experts of a layer stacked. */
+bool gk_gguf_entries(gk_plan *p, gk_err *err);
+
+/* Lays the files out, keys included. */
+bool gk_gguf_shards(gk_plan *p, gk_err *err);
+
 #endif

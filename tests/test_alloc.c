@@ -152,7 +152,7 @@ static gk_catalog *model; /* opened while nothing fails */
 
 static gk_plan *make_plan(gk_err *err)
 {
-    const gk_plan_options options = {.target = GK_TARGET_COMPRESSED_TENSORS,
+    const gk_plan_options options = {.target = gk_target_find("compressed-tensors", NULL),
                                      .method = GK_METHOD_RTN,
                                      .threads = 1,
                                      .memory_bytes = 256u << 20};

@@ -36,10 +36,20 @@ static void assert_file(const char *path, const char *text)
     free(bytes);
 }
 
+static bool copy(gk_output *o, const char *name, const char *path, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    gk_file *f = a == NULL ? NULL : gk_file_open(a, path, err);
+    const bool ok = f != NULL && gk_output_copy(o, name, f, err);
+    gk_file_close(f);
+    gk_arena_free(a);
+    return ok;
+}
+
 static gk_output *begin(const char *out, const char *tag)
 {
     gk_err err = {0};
-    gk_output *o = gk_output_begin(out, tag, &err);
+    gk_output *o = gk_output_begin(out, tag, false, &err);
     assert_ok(o != NULL, err);
     return o;
 }
@@ -80,7 +90,7 @@ static void out_appears_at_commit_and_not_before(void **state)
     assert_ok(gk_output_create(o, "w.safetensors", 12, &file, &err), err);
     assert_ok(gk_output_write(o, file, 8, "rank", 4, &err), err);
     assert_ok(gk_output_write(o, file, 0, "eight by", 8, &err), err);
-    assert_ok(gk_output_copy(o, "copy", TINY "/LICENSE", &err), err);
+    assert_ok(copy(o, "copy", TINY "/LICENSE", &err), err);
     assert_false(is_there(OUT));
     assert_ok(gk_output_commit(o, false, &err), err);
     assert_file(OUT "/config.json", "{}");
@@ -159,7 +169,7 @@ static void out_may_be_named_in_many_ways(void **state)
     }
     /* a parent that is not there is an error, not a surprise */
     err = (gk_err){0};
-    assert_null(gk_output_begin(WORK "/no/such/out", "tag", &err));
+    assert_null(gk_output_begin(WORK "/no/such/out", "tag", false, &err));
     assert_int_not_equal(err.code, GK_OK);
     assert_false(is_there(WORK "/no"));
 }
@@ -404,7 +414,7 @@ static int create_too_large(void)
 {
     gk_err err = {0};
     int file;
-    gk_output *o = gk_output_begin(OUT, "tag", &err);
+    gk_output *o = gk_output_begin(OUT, "tag", false, &err);
     if (o == NULL || !gk_output_put(o, "small", "x", 1, &err))
         return 1;
     if (gk_output_create(o, "large", 100000, &file, &err))
@@ -419,7 +429,7 @@ static int write_past_the_end(void)
     static const char bytes[100000];
     gk_err err = {0};
     int file;
-    gk_output *o = gk_output_begin(OUT, "tag", &err);
+    gk_output *o = gk_output_begin(OUT, "tag", false, &err);
     if (o == NULL || !gk_output_create(o, "grows", 0, &file, &err))
         return 1;
     if (!gk_output_write(o, file, 0, bytes, 5000, &err))
@@ -434,8 +444,8 @@ static int write_past_the_end(void)
 static int copy_too_large(void)
 {
     gk_err err = {0};
-    gk_output *o = gk_output_begin(OUT, "tag", &err);
-    if (o == NULL || gk_output_copy(o, "tokenizer.tok.json", TINY "/tokenizer.tok.json", &err))
+    gk_output *o = gk_output_begin(OUT, "tag", false, &err);
+    if (o == NULL || copy(o, "tokenizer.tok.json", TINY "/tokenizer.tok.json", &err))
         return 1;
     const bool named = is_full(&err);
     gk_output_abandon(o);
@@ -455,7 +465,10 @@ static int put_too_large(void)
 static int convert_too_much(void)
 {
     gk_err err = {0};
-    const gk_plan_options options = {.threads = 1, .memory_bytes = 1 << 30, .check_values = true};
+    const gk_plan_options options = {.target = gk_target_find("hf", NULL),
+                                     .threads = 1,
+                                     .memory_bytes = 1 << 30,
+                                     .check_values = true};
     const gk_run_options run = {.force = true};
     gk_run_result result = {0};
     gk_recipe *recipe = gk_recipe_new(&err);

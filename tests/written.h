@@ -15,7 +15,7 @@
 
 static inline gk_plan_options plain_options(void)
 {
-    return (gk_plan_options){.target = GK_TARGET_HF,
+    return (gk_plan_options){.target = gk_target_find("hf", NULL),
                              .method = GK_METHOD_RTN,
                              .threads = 2,
                              .memory_bytes = MANY,
@@ -25,7 +25,7 @@ static inline gk_plan_options plain_options(void)
 static inline gk_plan_options int_options(void)
 {
     gk_plan_options o = plain_options();
-    o.target = GK_TARGET_COMPRESSED_TENSORS;
+    o.target = gk_target_find("compressed-tensors", NULL);
     return o;
 }
 

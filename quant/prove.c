@@ -1,0 +1,89 @@
+/* quant/prove.c - a plan shown to be without holes and overlaps, before it is run. */
+#include <stdlib.h>
+
+#include "formats/checked.h"
+#include "quant/plan.h"
+
+static bool broken(gk_err *err, const char *what, const char *name)
+{
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "the plan contradicts itself: %s", what);
+    return gk_fail_at(err, NULL, name);
+}
+
+/* Walks the tiles in order: each begins where the one before ended. */
+static bool prove_tiles(const gk_plan_item *item, gk_err *err)
+{
+    const gk_tensor *t = item->from;
+    uint64_t row = 0, col = 0, quantum = 1, cols;
+
+    if (gk_scheme_is_coded(&item->to))
+        item->to.layout->quantum(&item->to, &quantum, &cols);
+    for (uint64_t k = 0; k < item->n_units; k++) {
+        const gk_tile tile = gk_plan_tile(item, k);
+        if (tile.row != row || tile.col != col || tile.n_rows == 0 || tile.n_cols == 0)
+            return broken(err, "tiles do not touch", t->name);
+        if (tile.row % quantum != 0)
+            return broken(err, "a tile cuts a packed word", t->name);
+        col += tile.n_cols;
+        if (col == gk_cols(t)) {
+            col = 0;
+            row += tile.n_rows;
+        }
+    }
+    return (row == gk_rows(t) && col == 0) || gk_rows(t) == 0 || gk_cols(t) == 0
+           || broken(err, "tiles do not fill the tensor", t->name);
+}
+
+static int by_place(const void *a, const void *b, void *entries)
+{
+    const gk_entry *e = entries;
+    const gk_entry *x = &e[*(const uint64_t *)a], *y = &e[*(const uint64_t *)b];
+
+    if (x->shard != y->shard)
+        return x->shard < y->shard ? -1 : 1;
+    if (x->off != y->off)
+        return x->off < y->off ? -1 : 1;
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+/* Entries in the order of their place: each begins where the one before ended, the
+ * first behind the header, the last at the end of the file. */
+static bool prove_files(const gk_plan *p, gk_err *err)
+{
+    uint64_t *order = gk_alloc(p->n_entries, sizeof *order, err);
+    uint64_t i = 0;
+    bool ok = order != NULL;
+
+    for (uint64_t k = 0; ok && k < p->n_entries; k++)
+        order[k] = k;
+    if (ok)
+        qsort_r(order, (size_t)p->n_entries, sizeof *order, by_place, p->entry);
+    for (uint64_t s = 0; ok && s < p->shards.n; s++) {
+        uint64_t at = p->shards.shard[s].header_bytes;
+        for (; ok && i < p->n_entries && p->entry[order[i]].shard == s; i++) {
+            ok = p->entry[order[i]].off == at
+                 || broken(err, "stored tensors do not touch", p->entry[order[i]].name);
+            at = gk_div_up(at + p->entry[order[i]].bytes, p->shards.alignment)
+                 * p->shards.alignment;
+        }
+        ok = ok
+             && (at == p->shards.shard[s].bytes
+                 || broken(err, "tensors do not fill their file", p->shards.shard[s].name));
+    }
+    gk_free(order);
+    return ok && (i == p->n_entries || broken(err, "a stored tensor is in no file", NULL));
+}
+
+bool gk_plan_prove(const gk_plan *p, gk_err *err)
+{
+    uint64_t unit = 0;
+
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        if (p->item[i].first_unit != unit)
+            return broken(err, "units do not follow each other", p->item[i].from->name);
+        unit += p->item[i].n_units;
+        if (!prove_tiles(&p->item[i], err))
+            return false;
+    }
+    return prove_files(p, err);
+}
