@@ -2,8 +2,8 @@
  *
  * The order of every addition is part of the format's bytes: a group is summed element by
  * element, and what runs side by side are whole candidates (gk_search_symmetric) or whole
- * groups (gk_search_affine), one a lane. Loops over lanes hold no branch, so that the compiler
- * can turn them into vectors. */
+ * groups (gk_search_affine, gk_search_sweeps), one a lane. Loops over lanes hold no branch, so that
+ * the compiler can turn them into vectors. */
 #include "quant/blocks_search.h"
 
 #include <math.h>
@@ -227,6 +227,82 @@ void gk_search_affine(const gk_affine *how, int n_groups, const float *x, const 
         for (int t = 0; t <= how->last_try; t++)
             affine_try(&s, how->first + how->step * (float)t + (float)how->top);
         affine_store(&s, n, code + g * how->width, fit + g);
+    }
+}
+
+/* ---- sweeps: groups side by side ---------------------------------------------- */
+
+typedef struct sweep_state {
+    int width;
+    float lo, hi; /* codes without their offset */
+    lanes x[GK_SEARCH_MOST], code[GK_SEARCH_MOST];
+    lanes xl, ll; /* sums of w * x * code and w * code * code, w = x * x */
+    bool zero[LANES];
+} sweep_state;
+
+static void sweep_begin(sweep_state *s, int n_groups, const float *x)
+{
+    lanes inv;
+
+    for (int g = 0; g < LANES; g++) {
+        const float *from = x + (g < n_groups ? g : 0) * s->width;
+        const float peak = extreme(from, s->width);
+        s->zero[g] = fabsf(peak) < TINY;
+        inv[g] = s->zero[g] ? 0 : s->lo / peak;
+        s->xl[g] = s->ll[g] = 0;
+        for (int i = 0; i < s->width; i++)
+            s->x[i][g] = s->zero[g] ? 0 : from[i];
+    }
+    for (int i = 0; i < s->width; i++)
+        for (int g = 0; g < LANES; g++) {
+            const float at = s->x[i][g], w = at * at;
+            const float l = clamp(nearest(inv[g] * at), s->lo, s->hi);
+            s->code[i][g] = l;
+            s->xl[g] += w * at * l;
+            s->ll[g] += w * l * l;
+        }
+}
+
+/* Moves each code to the best for the fit of all others, where that gains; a lane in which none
+ * moved stays as it is in every later sweep. Returns whether any code moved. */
+static bool sweep(sweep_state *s)
+{
+    int moved = 0;
+
+    for (int i = 0; i < s->width; i++)
+        for (int g = 0; g < LANES; g++) {
+            const float at = s->x[i][g], w = at * at, old = s->code[i][g];
+            const float xl = s->xl[g] - w * at * old, ll = s->ll[g] - w * old * old;
+            const float l = clamp(nearest(at * ll / xl), s->lo, s->hi);
+            const float new_xl = xl + w * at * l, new_ll = ll + w * l * l;
+            const int take = (xl > 0) & (l != old) & (new_ll > 0)
+                             & (new_xl * new_xl * s->ll[g] > s->xl[g] * s->xl[g] * new_ll);
+            s->code[i][g] = take ? l : old;
+            s->xl[g] = take ? new_xl : s->xl[g];
+            s->ll[g] = take ? new_ll : s->ll[g];
+            moved |= take;
+        }
+    return moved != 0;
+}
+
+void gk_search_sweeps(const float *x, int n_groups, int width, int half, uint8_t *code,
+                      float *scale)
+{
+    sweep_state s;
+
+    s.width = width;
+    s.lo = -(float)half;
+    s.hi = (float)(half - 1);
+    for (int first = 0; first < n_groups; first += LANES) {
+        const int n = n_groups - first < LANES ? n_groups - first : LANES;
+        sweep_begin(&s, n, x + first * width);
+        for (int i = 0; i < 5 && sweep(&s); i++)
+            ;
+        for (int g = 0; g < n; g++) {
+            for (int i = 0; i < width; i++)
+                code[(first + g) * width + i] = s.zero[g] ? 0 : (uint8_t)(s.code[i][g] - s.lo);
+            scale[first + g] = s.ll[g] > 0 ? s.xl[g] / s.ll[g] : 0;
+        }
     }
 }
 

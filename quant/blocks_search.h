@@ -77,6 +77,13 @@ typedef struct gk_affine_fit {
 void gk_search_affine(const gk_affine *how, int n_groups, const float *x, const float *w,
                       uint8_t *code, gk_affine_fit *fit);
 
+/* x ~ scale * (code - half), code 0..2 * half - 1, weights x * x: one rounding to half steps,
+ * then at most five sweeps that move single codes. n_groups groups of width elements (at most
+ * GK_SEARCH_MOST), scale one a group; 0 and codes 0 for a group in which no |x| reaches 1e-15.
+ * (make_q3_quants) */
+void gk_search_sweeps(const float *x, int n_groups, int width, int half, uint8_t *code,
+                      float *scale);
+
 /* x ~ scale * code for the scales and minima of a super-block, code 0..top (a negative x, which
  * gk_search_affine() rarely leaves, wraps as an unsigned byte). Returns the scale; 0 and code[]
  * = 0 when no x reaches 1e-15. n: at most GK_SEARCH_MOST. (make_qp_quants) */
