@@ -20,7 +20,7 @@ uint8_t gk_e4m3_from(float x);
 float gk_e4m3_to(uint8_t code);
 
 /* Returns the E2M1 code nearest to x, ties to an even code, that of 6 past 6. Bit 3 is
- * the sign, also of a zero. x is no NaN. */
+ * the sign, also of a zero (compressed-tensors drops that of -0 itself). x is no NaN. */
 uint8_t gk_e2m1_from(float x);
 
 /* Returns the value of an E2M1 code, 0..15. */
@@ -30,10 +30,11 @@ float gk_e2m1_to(uint8_t code);
 float gk_e8m0_to(uint8_t code);
 
 /* Returns the E8M0 code of an MXFP4 group with amax, its largest magnitude, finite: 2^(k-2)
- * when 1.75 * 2^(k-1) <= amax < 1.75 * 2^k, and code 0 when that is below 2^-127. The
- * precision amax came from is of no matter, since 1.75 is a number in all of them. But the
- * library adds to the bits of that precision: its scale is 2^-127 for most subnormals of
- * f16, and NaN for f16 from 57344 and other floats from 1.75 * 2^127, not so here. */
+ * when 1.75 * 2^(k-1) <= amax < 1.75 * 2^k, and code 0 when that is below 2^-127.
+ * The precision amax was stored in is of no matter, since 1.75 is a number in each. The
+ * library works on the bits of that precision and so differs where they end, not copied
+ * here: from 1.75 times their last power of two (57344 in f16) its scale is NaN, and
+ * subnormals of f16 get 2^-16 or 2^-127. */
 uint8_t gk_mxfp4_scale(float amax);
 
 #endif
