@@ -73,7 +73,7 @@ static inline void put_codes(const float *x, int n, float step, unsigned char *o
         for (int i = 0; i < n; i++)
             code[i] += fabsf(x[i]) > middle[k];
     for (int i = 0; near && i < n; i++)
-        code[i] |= (code[i] > 0) & (x[i] < 0) ? 8 : 0;
+        code[i] |= ((code[i] > 0) & (x[i] < 0)) << 3;
     for (int i = 0; !near && i < n; i++)
         code[i] = first_nearest(x[i], step);
     for (int j = 0; j < n / 2; j++)

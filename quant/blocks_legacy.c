@@ -23,7 +23,10 @@
 
 enum { WIDTH = 32, HALF = WIDTH / 2, MOST_BLOCKS = 8 };
 
-/* One of Q4_0 .. Q5_1. Passed to inlined functions, so that each type is a loop of its own. */
+/* What takes a kind is inlined with that kind known, so that each type has loops of its own. */
+#define OF_KIND static inline __attribute__((always_inline))
+
+/* One of Q4_0 .. Q5_1. */
 typedef struct nibbles {
     int bits;    /* of a code: 4 or 5                */
     bool affine; /* values are counted from m        */
@@ -41,7 +44,7 @@ static inline size_t block_bytes(nibbles k) { return codes_at(k) + HALF; }
 
 /* ---- blocks as bytes -------------------------------------------------------- */
 
-static inline void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned char *out)
+OF_KIND void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned char *out)
 {
     unsigned char *low = out + codes_at(k);
 
@@ -59,7 +62,7 @@ static inline void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsign
         low[j] = (unsigned char)((code[j] & 0xF) | (code[j + HALF] & 0xF) << 4);
 }
 
-static inline void take_codes(nibbles k, const unsigned char *in, int code[WIDTH])
+OF_KIND void take_codes(nibbles k, const unsigned char *in, int code[WIDTH])
 {
     const unsigned char *low = in + codes_at(k);
 
@@ -98,7 +101,7 @@ static inline float extreme(const float *x)
     return found;
 }
 
-static inline void encode_plain(nibbles k, const float *x, unsigned char *out)
+OF_KIND void encode_plain(nibbles k, const float *x, unsigned char *out)
 {
     const int half = 1 << (k.bits - 1), top = 2 * half - 1;
     float lo = x[0], hi = x[0];
@@ -161,8 +164,8 @@ static inline void encode_searched(nibbles k, const float *x, const float *impor
 
 /* ---- rows ------------------------------------------------------------------- */
 
-static inline void encode(nibbles k, const float *x, uint64_t n, const float *importance,
-                          unsigned char *out)
+OF_KIND void encode(nibbles k, const float *x, uint64_t n, const float *importance,
+                    unsigned char *out)
 {
     const uint64_t n_blocks = n / WIDTH;
     const float mean = importance == NULL ? 0 : mean_square(x, n);
@@ -178,7 +181,7 @@ static inline void encode(nibbles k, const float *x, uint64_t n, const float *im
     }
 }
 
-static inline void decode(nibbles k, const unsigned char *in, uint64_t n, float *out)
+OF_KIND void decode(nibbles k, const unsigned char *in, uint64_t n, float *out)
 {
     const int zero = k.affine ? 0 : 1 << (k.bits - 1);
     int code[WIDTH];
