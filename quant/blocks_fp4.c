@@ -100,8 +100,8 @@ static float mxfp4_step(unsigned char e)
     return step;
 }
 
-/* The logarithm is rounded to f32: just below a power of two it may reach its exponent. From
- * amax = 2^-125 down the exponent wraps around, first to 255, which is not valid. */
+/* The logarithm is rounded to f32: just below a power of two it may reach its exponent. Below
+ * amax = 2^-125 the byte wraps around as in ggml on x86, first to 255, which is not valid. */
 static unsigned char mxfp4_exponent(float amax)
 {
     return amax > 0 ? (unsigned char)((int)floorf(log2f(amax)) - 2 + 127) : 0;

@@ -143,7 +143,7 @@ static void edges_give_the_bytes_and_verdicts_of_ggml(void **state)
                 check_edge(&r, row, types[t], x, n, importance);
             }
     }
-    assert_int_equal(row, 136);
+    assert_int_equal(row, 137);
     gk_free(file);
 }
 

@@ -92,7 +92,7 @@ def edge_rows():
         yield base / np.abs(base[:32]).max() * f(s * 127)
         yield base / np.abs(base[:32]).max() * f(s * 8)
     for s in (2.0 ** -6, 0.0624, 256 / 1.0, 248.0, 247.9, 447.0, 449.0, 2.0 ** -10, 2.0 ** -11,
-              0.0146, 1.0625, 1.1875):  # UE4M3's ends and ties
+              0.0146, 0.0152, 1.0625, 1.1875):  # UE4M3's ends and ties
         x = base / np.abs(base).max() * f(s * 6)
         x[::16] = f(s * 6)
         yield x
