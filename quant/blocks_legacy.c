@@ -1,0 +1,285 @@
+/* quant/blocks_legacy.c - ggml's types with one f16 scale for 32 elements.
+ *
+ *          0    2    4        8                  24
+ *   Q4_0   d    codes[16]                              d * (q - 8)
+ *   Q4_1   d    m    codes[16]                         d * q + m
+ *   Q5_0   d    high     codes[16]                     d * (q - 16)
+ *   Q5_1   d    m    high     codes[16]                d * q + m
+ *   Q8_0   d    i8 q[32]                               d * q
+ *
+ * d and m are f16. Byte j of codes holds the low four bits of elements j (low nibble)
+ * and j + 16; bit i of high, a u32, is bit 4 of element i.
+ *
+ * Without importance a scale spans the extremes. With it the scale is searched for,
+ * element i of a row counting importance_i * sqrt(mean of the row's x^2 + x_i^2), and
+ * the codes are those of the search; Q8_0 ignores importance.
+ * Source: ggml-org/ggml src/ggml-common.h, src/ggml-quants.c @d99724f. */
+#include "quant/blocks.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "quant/blocks_search.h"
+
+enum { WIDTH = 32, HALF = WIDTH / 2, MOST_BLOCKS = 8 };
+
+/* What takes a kind is inlined with that kind known, so that each type has loops of its own. */
+#define OF_KIND static inline __attribute__((always_inline))
+
+/* One of Q4_0 .. Q5_1. */
+typedef struct nibbles {
+    int bits;    /* of a code: 4 or 5                */
+    bool affine; /* values are counted from m        */
+} nibbles;
+
+static const nibbles q4_0 = {4, false}, q4_1 = {4, true}, q5_0 = {5, false}, q5_1 = {5, true};
+
+typedef struct fit {
+    float d, m;
+} fit;
+
+static inline size_t high_at(nibbles k) { return k.affine ? 4 : 2; }
+static inline size_t codes_at(nibbles k) { return high_at(k) + (k.bits == 5 ? 4 : 0); }
+static inline size_t block_bytes(nibbles k) { return codes_at(k) + HALF; }
+
+/* ---- blocks as bytes -------------------------------------------------------- */
+
+OF_KIND void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned char *out)
+{
+    unsigned char *low = out + codes_at(k);
+
+    gk_store_f16(out, f.d);
+    if (k.affine)
+        gk_store_f16(out + 2, f.m);
+    if (k.bits == 5)
+        for (int b = 0; b < 4; b++) {
+            unsigned high = 0;
+            for (int i = 0; i < 8; i++)
+                high |= (unsigned)(code[8 * b + i] >> 4 & 1) << i;
+            out[high_at(k) + (size_t)b] = (unsigned char)high;
+        }
+    for (int j = 0; j < HALF; j++)
+        low[j] = (unsigned char)((code[j] & 0xF) | (code[j + HALF] & 0xF) << 4);
+}
+
+OF_KIND void take_codes(nibbles k, const unsigned char *in, int code[WIDTH])
+{
+    const unsigned char *low = in + codes_at(k);
+
+    for (int j = 0; j < HALF; j++)
+        code[j] = low[j] & 0xF;
+    for (int j = 0; j < HALF; j++)
+        code[j + HALF] = low[j] >> 4;
+    if (k.bits == 5)
+        for (int i = 0; i < WIDTH; i++)
+            code[i] |= (in[high_at(k) + (size_t)i / 8] >> i % 8 & 1) << 4;
+}
+
+/* ---- the plain rule --------------------------------------------------------- */
+
+/* Returns 1 / d, 0 for no scale. An infinite one comes from a d too small to have a
+ * reciprocal, or from extremes too far apart: ggml's products are then infinite or NaN,
+ * which x86 converts to an integer whose low byte is 0, and so are our codes. */
+static inline float inverse(float d, bool *usable)
+{
+    const float id = d != 0 ? 1 / d : 0;
+
+    *usable = !isinf(id) && !isinf(d);
+    return id;
+}
+
+/* The first of the elements with the largest magnitude, sign kept. */
+static inline float extreme(const float *x)
+{
+    float most = 0, found = 0;
+
+    for (int i = 0; i < WIDTH; i++)
+        if (fabsf(x[i]) > most) {
+            most = fabsf(x[i]);
+            found = x[i];
+        }
+    return found;
+}
+
+OF_KIND void encode_plain(nibbles k, const float *x, unsigned char *out)
+{
+    const int half = 1 << (k.bits - 1), top = 2 * half - 1;
+    float lo = x[0], hi = x[0];
+    uint8_t code[WIDTH] = {0};
+    fit f = {0, 0};
+    bool usable;
+
+    if (k.affine) {
+        for (int i = 1; i < WIDTH; i++) {
+            lo = x[i] < lo ? x[i] : lo;
+            hi = x[i] > hi ? x[i] : hi;
+        }
+        f = (fit){(hi - lo) / (float)top, lo};
+    } else {
+        f.d = extreme(x) / (float)-half;
+    }
+    /* from d before it is rounded to f16; adding and cutting off rounds to nearest */
+    const float id = inverse(f.d, &usable), add = k.affine ? 0.5f : (float)half + 0.5f;
+    if (usable)
+        for (int i = 0; i < WIDTH; i++) {
+            const int q = (int)((x[i] - (k.affine ? lo : 0)) * id + add);
+            code[i] = (uint8_t)(q < top ? q : top);
+        }
+    put_block(k, f, code, out);
+}
+
+/* ---- the search ------------------------------------------------------------- */
+
+static float mean_square(const float *x, uint64_t n)
+{
+    float sum = 0;
+
+    for (uint64_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sum / (float)n;
+}
+
+/* Encodes n_blocks, at most MOST_BLOCKS, which are searched side by side. */
+static inline void encode_searched(nibbles k, const float *x, const float *importance, float mean,
+                                   int n_blocks, unsigned char *out)
+{
+    const int half = 1 << (k.bits - 1);
+    const gk_affine how = {WIDTH, 2 * half - 1, -0.9f, 0.05f, 36, false};
+    float w[MOST_BLOCKS * WIDTH];
+    uint8_t code[MOST_BLOCKS * WIDTH];
+    gk_affine_fit found[MOST_BLOCKS] = {{0}};
+
+    for (int i = 0; i < n_blocks * WIDTH; i++)
+        w[i] = importance[i] * sqrtf(mean + x[i] * x[i]);
+    if (k.affine)
+        gk_search_affine(&how, n_blocks, x, w, code, found);
+    else
+        for (int b = 0; b < n_blocks; b++)
+            found[b].scale = gk_search_symmetric(x + b * WIDTH, w + b * WIDTH, WIDTH, half,
+                                                 code + b * WIDTH);
+    for (int b = 0; b < n_blocks; b++)
+        put_block(k, (fit){found[b].scale, -found[b].min}, code + b * WIDTH,
+                  out + (size_t)b * block_bytes(k));
+}
+
+/* ---- rows ------------------------------------------------------------------- */
+
+OF_KIND void encode(nibbles k, const float *x, uint64_t n, const float *importance,
+                    unsigned char *out)
+{
+    const uint64_t n_blocks = n / WIDTH;
+    const float mean = importance == NULL ? 0 : mean_square(x, n);
+
+    for (uint64_t b = 0, take; b < n_blocks; b += take) {
+        take = n_blocks - b < MOST_BLOCKS ? n_blocks - b : MOST_BLOCKS;
+        take = importance == NULL ? 1 : take;
+        if (importance == NULL)
+            encode_plain(k, x + b * WIDTH, out + b * block_bytes(k));
+        else
+            encode_searched(k, x + b * WIDTH, importance + b * WIDTH, mean, (int)take,
+                            out + b * block_bytes(k));
+    }
+}
+
+OF_KIND void decode(nibbles k, const unsigned char *in, uint64_t n, float *out)
+{
+    const int zero = k.affine ? 0 : 1 << (k.bits - 1);
+    int code[WIDTH];
+
+    for (uint64_t b = 0; b < n / WIDTH; b++, in += block_bytes(k), out += WIDTH) {
+        const float d = gk_load_f16(in), m = k.affine ? gk_load_f16(in + 2) : 0;
+        take_codes(k, in, code);
+        for (int i = 0; i < WIDTH; i++) {
+            const float v = (float)(code[i] - zero) * d;
+            out[i] = k.affine ? v + m : v; /* adding 0 would lose the sign of -0 */
+        }
+    }
+}
+
+static inline bool valid(nibbles k, const unsigned char *in, uint64_t n)
+{
+    for (uint64_t b = 0; b < n / WIDTH; b++, in += block_bytes(k))
+        if (!gk_finite_f16(in) || (k.affine && !gk_finite_f16(in + 2)))
+            return false;
+    return true;
+}
+
+/* The functions and the row of one type. */
+#define TYPE(kind, KIND)                                                                           \
+    static void encode_##kind(const float *x, uint64_t n, const float *importance,                 \
+                              unsigned char *out)                                                  \
+    {                                                                                              \
+        encode(kind, x, n, importance, out);                                                       \
+    }                                                                                              \
+    static void decode_##kind(const unsigned char *in, uint64_t n, float *out)                     \
+    {                                                                                              \
+        decode(kind, in, n, out);                                                                  \
+    }                                                                                              \
+    static bool valid_##kind(const unsigned char *in, uint64_t n) { return valid(kind, in, n); }   \
+    const gk_blocks gk_blocks_##kind = {                                                           \
+        .dtype = KIND,                                                                             \
+        .encode = encode_##kind,                                                                   \
+        .decode = decode_##kind,                                                                   \
+        .valid = valid_##kind,                                                                     \
+        .whole_row_with_importance = true,                                                         \
+    }
+
+TYPE(q4_0, GK_Q4_0);
+TYPE(q4_1, GK_Q4_1);
+TYPE(q5_0, GK_Q5_0);
+TYPE(q5_1, GK_Q5_1);
+
+/* ---- Q8_0 ------------------------------------------------------------------- */
+
+typedef struct q8_0 {
+    unsigned char d[2];
+    int8_t q[WIDTH];
+} q8_0;
+
+_Static_assert(sizeof(q8_0) == 2 + 32, "Q8_0 is an f16 and 32 bytes");
+
+static void encode_q8_0(const float *x, uint64_t n, const float *importance, unsigned char *out)
+{
+    (void)importance;
+    for (uint64_t b = 0; b < n / WIDTH; b++, x += WIDTH) {
+        const float d = fabsf(extreme(x)) / 127.0f;
+        q8_0 block = {{0}, {0}};
+        bool usable;
+        const float id = inverse(d, &usable);
+        gk_store_f16(block.d, d);
+        if (usable)
+            for (int i = 0; i < WIDTH; i++) { /* to nearest, ties away from zero */
+                const float v = x[i] * id;
+                const int whole = (int)v;
+                const float rest = v - (float)whole; /* exact */
+                block.q[i] = (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
+            }
+        memcpy(out + b * sizeof block, &block, sizeof block);
+    }
+}
+
+static void decode_q8_0(const unsigned char *in, uint64_t n, float *out)
+{
+    for (uint64_t b = 0; b < n / WIDTH; b++, out += WIDTH) {
+        q8_0 block;
+        memcpy(&block, in + b * sizeof block, sizeof block);
+        const float d = gk_load_f16(block.d);
+        for (int i = 0; i < WIDTH; i++)
+            out[i] = (float)block.q[i] * d;
+    }
+}
+
+static bool valid_q8_0(const unsigned char *in, uint64_t n)
+{
+    for (uint64_t b = 0; b < n / WIDTH; b++)
+        if (!gk_finite_f16(in + b * sizeof(q8_0)))
+            return false;
+    return true;
+}
+
+const gk_blocks gk_blocks_q8_0 = {
+    .dtype = GK_Q8_0,
+    .encode = encode_q8_0,
+    .decode = decode_q8_0,
+    .valid = valid_q8_0,
+};
