@@ -33,8 +33,8 @@ typedef struct gk_group_job {
 } gk_group_job;
 
 /* Encodes w [n_rows, n_cols], finite: codes [n_rows, n_cols], scales [n_rows, n_groups] as
- * values that the scheme's scale type holds, zeros [n_rows, n_groups] (asymmetric only, else NULL). The
- * result depends on nothing but the values: not on threads, tiles or CPU. */
+ * values that the scheme's scale type holds, zeros [n_rows, n_groups] (asymmetric only,
+ * else NULL). The result depends on nothing but the values: not on threads, tiles or CPU. */
 void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, float *scales,
                      int8_t *zeros);
 

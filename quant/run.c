@@ -597,12 +597,14 @@ bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
     *result = (gk_run_result){0};
     memcpy(tag, p->sha256, 8);
     tag[8] = '\0';
-    bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, tag, p->options.target->is_gguf, err)) != NULL;
+    bool ok = prepare(&r, result, err)
+              && (r.out = gk_output_begin(out, tag, p->options.target->is_gguf, err)) != NULL;
     ok = ok && create_files(&r, err) && find_ranges(&r, err) && do_all(&r, err);
     if (ok)
         list_files(p, result);
-    ok = ok && (options->hash == GK_HASH_NONE
-                || hash_files(&r, gk_output_path(r.out), result->file, result->n_files, err))
+    ok = ok
+         && (options->hash == GK_HASH_NONE
+             || hash_files(&r, gk_output_path(r.out), result->file, result->n_files, err))
          && (options->hash != GK_HASH_ALL
              || hash_files(&r, NULL, result->input, p->from->n_inputs, err));
     ok = ok && (p->options.target->is_gguf || write_provenance(&r, result, err))
