@@ -95,7 +95,7 @@ typedef struct gk_catalog {
     gk_arena    *arena;
     const char  *path;      /* as the user gave it                            */
     const char  *directory; /* the model directory, NULL for a single file    */
-    const char  *format;    /* "release", "hf", "safetensors", "compressed-tensors" */
+    const char  *format;    /* "release", "gguf", "hf", "safetensors", "compressed-tensors" */
     gk_input    *input;     /* weight files, byte-sorted by name               */
     gk_stored   *stored;
     gk_tensor   *tensor;    /* in natural order of their names                */
@@ -109,7 +109,7 @@ typedef struct gk_catalog {
 } gk_catalog;
 
 /* Opens whatever a person points at: a release or Hugging Face directory (also
- * a cache repository of links), an index, a single .safetensors file. Headers
+ * a cache repository of links), an index, a single .safetensors or .gguf file. Headers
  * only. What does not fit together (a missing slice, a file that cannot be read)
  * becomes rows of c->findings; whoever needs a whole model asks
  * gk_findings_refuse(). NULL and *err when there is nothing to show at all. */

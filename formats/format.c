@@ -7,6 +7,7 @@
 /* The first whose sniffer says yes opens. */
 static const gk_reader *const readers[] = {
     &gk_reader_release,
+    &gk_reader_gguf,
     &gk_reader_hf,
     &gk_reader_safetensors,
 };
@@ -55,6 +56,7 @@ static bool read_config(gk_catalog *c, const gk_source *s, gk_err *err)
 static bool is_weights_or_about_them(const char *name)
 {
     return name[0] == '.' || gk_ends_with(name, ".safetensors") || gk_ends_with(name, ".index.json")
+           || gk_ends_with(name, ".gguf")
            || gk_ends_with(name, ".sig") || gk_ends_with(name, ".bin")
            || strncmp(name, "SHA256SUMS", 10) == 0 || strcmp(name, "config.json") == 0
            || strcmp(name, "grokkit.json") == 0;
@@ -91,7 +93,8 @@ static bool open_with(gk_catalog *c, const gk_reader *r, const gk_source *s, gk_
     c->format = r->name;
     if (s->is_dir) {
         c->directory = s->member == NULL ? s->path : NULL;
-        if (!read_config(c, s, err) || !list_extras(c, s, err))
+        /* a GGUF says in its keys what a config.json would */
+        if ((r != &gk_reader_gguf && !read_config(c, s, err)) || !list_extras(c, s, err))
             return false;
     }
     return r->open(c, s, err);
@@ -117,7 +120,7 @@ gk_catalog *gk_catalog_open(const char *path, gk_err *err)
         gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
                 "no model found here: %s",
                 source.n_names == 0 ? "the directory is empty"
-                                    : "it holds no *.safetensors and no index");
+                                    : "it holds no *.safetensors, no index and no *.gguf");
         ok = gk_fail_at(err, path, NULL);
     }
     if (ok && open_with(c, reader, &source, err))

@@ -37,7 +37,7 @@ typedef struct gk_reader {
     bool (*open)(gk_catalog *c, const gk_source *s, gk_err *err);
 } gk_reader;
 
-extern const gk_reader gk_reader_release, gk_reader_hf, gk_reader_safetensors;
+extern const gk_reader gk_reader_release, gk_reader_gguf, gk_reader_hf, gk_reader_safetensors;
 
 /* Appends an entry to c->stored; *s is copied, its strings are not. False: NOMEM,
  * or LIMIT past GK_MAX_TENSORS. May move c->stored: point into it only after the
@@ -54,6 +54,18 @@ bool gk_input_load(gk_catalog *c, const gk_source *s, const char *name, int rank
  * LIMIT, IO or NOMEM with file, tensor and byte offset; c->stored is then as
  * before. */
 bool gk_safetensors_read(gk_catalog *c, uint64_t input, gk_err *err);
+
+/* The same of a GGUF file, UNSUPPORTED too; leaves its keys in c->gguf. */
+bool gk_gguf_read(gk_catalog *c, uint64_t input, gk_err *err);
+
+/* Makes tensors under their Hugging Face names of all entries of c->stored, and a config
+ * of the keys in c->gguf (NULL: no file could be read). What does not fit becomes
+ * findings; false for NOMEM, LIMIT, or FORMAT for a name that stands twice. */
+bool gk_gguf_adopt(gk_catalog *c, gk_err *err);
+
+/* Makes c->config of the keys: those of a Hugging Face config.json. Nothing for an
+ * architecture that is not known. False: NOMEM. */
+bool gk_gguf_config(gk_catalog *c, gk_err *err);
 
 /* Makes t the tensor that is exactly the entry s. */
 void gk_tensor_from_stored(gk_tensor *t, const gk_stored *s);

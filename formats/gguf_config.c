@@ -1,0 +1,383 @@
+/* formats/gguf_config.c - the config.json that the keys of a GGUF amount to.
+ *
+ * Keys by ggml-org/llama.cpp gguf-py/gguf/constants.py and src/models/grok.cpp @8a5c4e0;
+ * config.json of Grok-2 by sgl-project/sglang srt/models/grok.py @031ad4ce, the others by
+ * transformers' LlamaConfig, MixtralConfig and Qwen2Config. Where a key is absent and
+ * llama.cpp goes on with a number of its own, that number is what the file means to it:
+ * it is put into the config, and a finding says so. For grok those are Grok-1's numbers,
+ * so a Grok-2 without its keys would quietly compute something else. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/gguf.h"
+#include "formats/reader.h"
+
+typedef struct maker {
+    gk_catalog *c;
+    const gk_gguf *g;
+    gk_text text;
+    gk_severity absent; /* what a key that falls back to a default is */
+    char key[128];
+    gk_err *err;
+    bool ok;
+} maker;
+
+/* ---- keys ------------------------------------------------------------------------ */
+
+static void say(maker *m, gk_severity severity, const char *text)
+{
+    m->ok = m->ok
+            && gk_findings_addf(&m->c->findings, "keys", severity, m->g->file->name, NULL, m->err,
+                                "%s: %s", m->key, text);
+}
+
+static const gk_gguf_value *find(maker *m, const char *key)
+{
+    snprintf(m->key, sizeof m->key, "%s.%s", m->g->arch, key);
+    return gk_gguf_find(m->g, m->key);
+}
+
+/* Returns true and the count behind ARCH.key. A value that is none is as good as absent. */
+static bool get_count(maker *m, const char *key, uint64_t *out)
+{
+    const gk_gguf_value *v = find(m, key);
+
+    if (v == NULL)
+        return false;
+    if (!gk_gguf_uint(m->g, m->key, out)) {
+        say(m, GK_BAD,
+            v->type == GK_GGUF_ARRAY ? "an array: one count for all layers is expected"
+                                     : "not an integer >= 0");
+        return false;
+    }
+    if (v->type != GK_GGUF_U32)
+        say(m, GK_WARN, "not of type u32, without which llama.cpp refuses the file");
+    return true;
+}
+
+/* The same without a word, 0 when there is none. */
+static uint64_t count_of(maker *m, const char *key)
+{
+    uint64_t v = 0;
+
+    find(m, key);
+    gk_gguf_uint(m->g, m->key, &v);
+    return v;
+}
+
+static bool get_real(maker *m, const char *key, double *out)
+{
+    const gk_gguf_value *v = find(m, key);
+
+    if (v == NULL)
+        return false;
+    if (!gk_gguf_real(m->g, m->key, out) || !isfinite(*out)) {
+        say(m, GK_BAD, "not a finite number");
+        return false;
+    }
+    if (v->type != GK_GGUF_F32)
+        say(m, GK_WARN, "not of type f32, without which llama.cpp refuses the file");
+    return true;
+}
+
+/* Says that a key is not there and what stands in for it; a value that is there but
+ * unusable has its finding already. */
+static void say_default(maker *m, double value)
+{
+    char text[96];
+
+    snprintf(text, sizeof text, "missing: llama.cpp silently takes %.9g, and so does this config",
+             value);
+    if (gk_gguf_find(m->g, m->key) == NULL)
+        say(m, m->absent, text);
+}
+
+/* ---- members --------------------------------------------------------------------- */
+
+/* The fewest digits that give the same float back, for what was one. */
+static void put_real(maker *m, const char *name, double v)
+{
+    char digits[40];
+
+    if ((double)(float)v != v) {
+        gk_json_real(&m->text, name, v);
+        return;
+    }
+    for (int precision = 1; precision <= 9; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, v);
+        if (strtof(digits, NULL) == (float)v)
+            break;
+    }
+    if (strspn(digits, "-0123456789") == strlen(digits))
+        strcat(digits, ".0");
+    gk_json_raw(&m->text, name, digits, strlen(digits));
+}
+
+/* A count without which llama.cpp refuses the file. Returns it, 0 when absent. */
+static uint64_t need_count(maker *m, const char *key, const char *name)
+{
+    uint64_t v = 0;
+
+    if (get_count(m, key, &v))
+        gk_json_uint(&m->text, name, v);
+    else if (gk_gguf_find(m->g, m->key) == NULL)
+        say(m, GK_BAD, "missing: llama.cpp refuses the file without it");
+    return v;
+}
+
+static void need_real(maker *m, const char *key, const char *name)
+{
+    double v;
+
+    if (get_real(m, key, &v))
+        put_real(m, name, v);
+    else if (gk_gguf_find(m->g, m->key) == NULL)
+        say(m, GK_BAD, "missing: llama.cpp refuses the file without it");
+}
+
+static uint64_t put_count(maker *m, const char *key, const char *name, uint64_t otherwise)
+{
+    uint64_t v = otherwise;
+
+    if (!get_count(m, key, &v) && otherwise > 0)
+        say_default(m, (double)otherwise);
+    if (v > 0)
+        gk_json_uint(&m->text, name, v);
+    return v;
+}
+
+static double put_scale(maker *m, const char *key, const char *name, double otherwise)
+{
+    double v = otherwise;
+
+    if (!get_real(m, key, &v))
+        say_default(m, otherwise);
+    put_real(m, name, v);
+    return v;
+}
+
+static const gk_stored *stored_named(const maker *m, const char *name)
+{
+    for (uint64_t i = 0; i < m->c->n_stored; i++)
+        if (strcmp(m->c->stored[i].name, name) == 0)
+            return &m->c->stored[i];
+    return NULL;
+}
+
+static void put_vocabulary(maker *m)
+{
+    const gk_stored *s = stored_named(m, "token_embd.weight");
+    const gk_gguf_value *tokens = gk_gguf_find(m->g, "tokenizer.ggml.tokens");
+
+    if (s != NULL && s->ndim == 2)
+        gk_json_uint(&m->text, "vocab_size", s->dim[0]);
+    else if (tokens != NULL && tokens->type == GK_GGUF_ARRAY)
+        gk_json_uint(&m->text, "vocab_size", tokens->n);
+    if (stored_named(m, "output.weight") == NULL)
+        gk_json_bool(&m->text, "tie_word_embeddings", true);
+    gk_json_string(&m->text, "torch_dtype",
+                   s != NULL && s->dtype == GK_F32   ? "float32"
+                   : s != NULL && s->dtype == GK_F16 ? "float16"
+                                                     : "bfloat16");
+}
+
+static void put_model(maker *m, const char *architecture, const char *type)
+{
+    gk_json_open(&m->text, "architectures", '[');
+    gk_json_string(&m->text, NULL, architecture);
+    gk_json_close(&m->text, ']');
+    gk_json_string(&m->text, "model_type", type);
+}
+
+/* What every architecture has. */
+static void put_sizes(maker *m)
+{
+    const uint64_t hidden = need_count(m, "embedding_length", "hidden_size");
+    uint64_t heads;
+
+    need_count(m, "feed_forward_length", "intermediate_size");
+    need_count(m, "block_count", "num_hidden_layers");
+    heads = need_count(m, "attention.head_count", "num_attention_heads");
+    put_count(m, "attention.head_count_kv", "num_key_value_heads", heads);
+    put_count(m, "attention.key_length", "head_dim", heads > 0 ? hidden / heads : 0);
+    need_count(m, "context_length", "max_position_embeddings");
+    need_real(m, "attention.layer_norm_rms_epsilon", "rms_norm_eps");
+    put_scale(m, "rope.freq_base", "rope_theta", 10000);
+}
+
+/* The way positions are stretched: "original" for none. In m->c's arena. */
+static const char *scaling_of(maker *m)
+{
+    const gk_gguf_value *v = find(m, "rope.scaling.type");
+    double factor = 0;
+
+    if (v != NULL) {
+        const char *type = gk_gguf_string(m->g, m->key, m->c->arena, NULL, m->err);
+        m->ok = m->ok && m->err->code == GK_OK;
+        if (type == NULL)
+            say(m, GK_BAD, "not a string");
+        return type == NULL || strcmp(type, "none") == 0 ? "original" : type;
+    }
+    /* llama.cpp scales linearly when there is a factor and no type */
+    if (get_real(m, "rope.scaling.factor", &factor) && factor != 0 && factor != 1) {
+        find(m, "rope.scaling.type");
+        say(m, m->absent, "missing: llama.cpp silently takes linear, and so does this config");
+        return "linear";
+    }
+    return "original";
+}
+
+/* ---- Grok ------------------------------------------------------------------------ */
+
+static void put_grok_rope(maker *m)
+{
+    const char *type = scaling_of(m);
+
+    gk_json_string(&m->text, "rope_type", type);
+    if (strcmp(type, "original") == 0)
+        return;
+    put_scale(m, "rope.scaling.factor", "scaling_factor", 1);
+    if (strcmp(type, "yarn") != 0)
+        return;
+    put_count(m, "rope.scaling.original_context_length", "original_max_position_embeddings",
+              count_of(m, "context_length"));
+    put_scale(m, "rope.scaling.yarn_ext_factor", "extrapolation_factor", 1);
+    put_scale(m, "rope.scaling.yarn_attn_factor", "attn_factor", 1);
+    put_scale(m, "rope.scaling.yarn_beta_fast", "beta_fast", 8);
+    put_scale(m, "rope.scaling.yarn_beta_slow", "beta_slow", 1);
+}
+
+/* The scores' scale, which a Grok config states only when it is not head_dim^-0.5. */
+static void put_score_scale(maker *m)
+{
+    double v = 0.08838834764831845;
+    uint64_t width = count_of(m, "attention.key_length");
+    const uint64_t heads = count_of(m, "attention.head_count");
+
+    if (width == 0 && heads > 0)
+        width = count_of(m, "embedding_length") / heads;
+    if (!get_real(m, "attention.output_scale", &v))
+        say_default(m, v);
+    if (width == 0 || (float)v == (float)(1 / sqrt((double)width)))
+        return;
+    put_real(m, "attn_output_multiplier", v);
+    say(m, GK_WARN, "the scores are not scaled by head_dim^-0.5");
+}
+
+static bool has_dense(const maker *m)
+{
+    for (uint64_t i = 0; i < m->c->n_stored; i++) {
+        const char *name = m->c->stored[i].name;
+        if (strncmp(name, "blk.", 4) == 0 && gk_ends_with(name, ".ffn_up.weight"))
+            return true;
+    }
+    return false;
+}
+
+static void put_grok(maker *m)
+{
+    m->absent = GK_WARN;
+    put_model(m, "Grok1ForCausalLM", "git");
+    put_vocabulary(m);
+    put_sizes(m);
+    put_count(m, "expert_feed_forward_length", "moe_intermediate_size",
+              count_of(m, "feed_forward_length"));
+    need_count(m, "expert_count", "num_local_experts");
+    need_count(m, "expert_used_count", "num_experts_per_tok");
+    gk_json_bool(&m->text, "residual_moe", has_dense(m));
+    put_grok_rope(m);
+    put_scale(m, "embedding_scale", "embedding_multiplier_scale", 78.38367176906169);
+    put_scale(m, "logit_scale", "output_multiplier_scale", 0.5773502691896257);
+    put_scale(m, "attn_logit_softcapping", "attn_logit_softcapping", 30);
+    put_scale(m, "router_logit_softcapping", "router_logit_softcapping", 30);
+    put_scale(m, "final_logit_softcapping", "final_logit_softcapping", 0);
+    put_count(m, "attention.temperature_length", "attn_temperature_len", 0);
+    put_score_scale(m);
+}
+
+/* ---- Llama and Qwen2 ------------------------------------------------------------- */
+
+static void put_rope_scaling(maker *m)
+{
+    const char *type = scaling_of(m);
+
+    if (strcmp(type, "original") != 0) {
+        gk_json_open(&m->text, "rope_scaling", '{');
+        gk_json_string(&m->text, "rope_type", type);
+        put_scale(m, "rope.scaling.factor", "factor", 1);
+        if (strcmp(type, "yarn") == 0) {
+            uint64_t context = 0;
+            get_count(m, "context_length", &context);
+            put_count(m, "rope.scaling.original_context_length", "original_max_position_embeddings",
+                      context);
+        }
+        gk_json_close(&m->text, '}');
+    }
+    if (stored_named(m, "rope_freqs.weight") != NULL)
+        m->ok = m->ok
+                && gk_findings_addf(&m->c->findings, "keys", GK_NOTE, m->g->file->name,
+                                    "rope_freqs.weight", m->err,
+                                    "holds the factors of a llama3 rope scaling, of which the "
+                                    "config made of the keys says nothing");
+}
+
+/* bos and eos, as transformers writes them. */
+static void put_token(maker *m, const char *key, const char *name)
+{
+    uint64_t id;
+
+    if (gk_gguf_uint(m->g, key, &id))
+        gk_json_uint(&m->text, name, id);
+}
+
+static void put_llama_like(maker *m, const char *architecture, const char *type)
+{
+    m->absent = GK_NOTE;
+    const uint64_t experts = count_of(m, "expert_count");
+    if (experts > 0)
+        put_model(m, "MixtralForCausalLM", "mixtral");
+    else
+        put_model(m, architecture, type);
+    put_vocabulary(m);
+    put_sizes(m);
+    if (experts > 0) {
+        gk_json_uint(&m->text, "num_local_experts", experts);
+        need_count(m, "expert_used_count", "num_experts_per_tok");
+    }
+    gk_json_string(&m->text, "hidden_act", "silu");
+    if (stored_named(m, "blk.0.attn_q.bias") != NULL)
+        gk_json_bool(&m->text, "attention_bias", true);
+    put_rope_scaling(m);
+    put_token(m, "tokenizer.ggml.bos_token_id", "bos_token_id");
+    put_token(m, "tokenizer.ggml.eos_token_id", "eos_token_id");
+}
+
+bool gk_gguf_config(gk_catalog *c, gk_err *err)
+{
+    maker m = {.c = c, .g = c->gguf, .text = {.indent = 2}, .err = err, .ok = true};
+    const char *arch = c->gguf == NULL ? "" : c->gguf->arch;
+
+    gk_json_open(&m.text, NULL, '{');
+    if (strcmp(arch, "grok") == 0)
+        put_grok(&m);
+    else if (strcmp(arch, "llama") == 0)
+        put_llama_like(&m, "LlamaForCausalLM", "llama");
+    else if (strcmp(arch, "qwen2") == 0)
+        put_llama_like(&m, "Qwen2ForCausalLM", "qwen2");
+    else
+        return gk_text_free(&m.text), true;
+    gk_json_close(&m.text, '}');
+    gk_text_char(&m.text, '\n');
+    if (m.ok && gk_text_ok(&m.text, err))
+        c->config = gk_json_parse(m.text.data, m.text.len, "the keys of the GGUF", err);
+    if (c->config == NULL) {
+        gk_text_free(&m.text);
+        return false;
+    }
+    c->config_text = m.text.data;
+    c->config_len = m.text.len;
+    return true;
+}
