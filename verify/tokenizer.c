@@ -111,10 +111,12 @@ static bool compile(gk_tokenizer *t, unsigned i, gk_err *err)
 static bool prepare(gk_tokenizer *t, gk_err *err)
 {
     if (t->v.n == 0)
-        return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "the model brings no tokenizer: use --token-ids");
+        return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                       "the model brings no tokenizer (tokenizer.tok.json, tokenizer.json or keys "
+                       "of a GGUF); eval takes --token-ids instead");
     if (t->v.cannot != NULL) {
         gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
-                "texts cannot be encoded: %s (--token-ids works)", t->v.cannot);
+                "texts cannot be encoded: %s; eval takes --token-ids instead", t->v.cannot);
         return gk_fail_at(err, t->v.file, NULL);
     }
     if (!gk_bpe_init(&t->bpe, &t->v, err) || !index_specials(t, err))
