@@ -45,26 +45,10 @@ static double now(void)
 
 /* ---- what to read --------------------------------------------------------------- */
 
-static gk_tokenizer *open_tokenizer(const gk_catalog *c, gk_err *err)
-{
-    gk_arena *a = gk_arena_new(err);
-    char *path = NULL;
-    gk_tokenizer *t = NULL;
-
-    if (c->directory == NULL)
-        gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "a single file brings no tokenizer: use --token-ids");
-    else if (a != NULL)
-        path = gk_path_join(a, c->directory, "tokenizer.tok.json", err);
-    if (path != NULL)
-        t = gk_tokenizer_open(path, err);
-    gk_arena_free(a);
-    return t;
-}
-
 /* All texts as one, the way llama-perplexity takes a file. */
 static bool read_texts(job *j)
 {
-    gk_tokenizer *t = open_tokenizer(j->model, j->err);
+    gk_tokenizer *t = gk_tokenizer_open(j->model, j->err);
     gk_text all = {0};
     bool ok = t != NULL;
 

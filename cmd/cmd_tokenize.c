@@ -1,18 +1,59 @@
 /* cmd/cmd_tokenize.c - text to ids, ids to text. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "cmd/input.h"
 #include "formats/io.h"
 #include "verify/tokenizer.h"
 
-/* MODEL is a directory with a tokenizer, or the tokenizer itself. */
-static gk_tokenizer *open_tokenizer(const gk_cli *cli, gk_err *err)
+/* A tokenizer's file is a catalog of nothing else. */
+static gk_tokenizer *open_alone(const char *path, gk_err *err)
 {
+    const size_t len = strlen(path);
+    const bool tok = len >= 9 && strcmp(path + len - 9, ".tok.json") == 0;
+    gk_extra extra = {.name = tok ? "tokenizer.tok.json" : "tokenizer.json", .path = path};
+    const gk_catalog c = {.extra = &extra, .n_extras = 1};
+
+    return gk_tokenizer_open(&c, err);
+}
+
+/* Returns the tokenizer's file when MODEL is one, or a directory that has one. */
+static const char *file_alone(const gk_cli *cli, gk_err *err)
+{
+    static const char *const names[] = {"tokenizer.tok.json", "tokenizer.json"};
     const char *path = cli->arg[0];
 
-    if (gk_path_kind_of(path) == GK_PATH_DIR)
-        path = gk_path_join(cli->arena, path, "tokenizer.tok.json", err);
-    return path == NULL ? NULL : gk_tokenizer_open(path, err);
+    if (gk_path_kind_of(path) == GK_PATH_FILE) {
+        const size_t len = strlen(path);
+        const bool index = len >= 11 && strcmp(path + len - 11, ".index.json") == 0;
+        return len >= 5 && strcmp(path + len - 5, ".json") == 0 && !index ? path : NULL;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *file = gk_path_join(cli->arena, path, names[i], err);
+        if (file != NULL && gk_path_kind_of(file) == GK_PATH_FILE)
+            return file;
+    }
+    return NULL;
+}
+
+/* MODEL is a model, the file of a tokenizer, or a directory with that and no weights. */
+static gk_tokenizer *open_tokenizer(const gk_cli *cli, gk_err *err)
+{
+    gk_err own = {0};
+    const char *alone = file_alone(cli, err);
+
+    if (err->code != GK_OK)
+        return NULL;
+    if (alone == cli->arg[0])
+        return open_alone(alone, err);
+    gk_catalog *c = gk_catalog_open(cli->arg[0], &own);
+    if (c == NULL && alone != NULL && own.code == GK_ERR_FORMAT)
+        return open_alone(alone, err);
+    if (c == NULL)
+        *err = own;
+    gk_tokenizer *t = c == NULL ? NULL : gk_tokenizer_open(c, err);
+    gk_catalog_close(c);
+    return t;
 }
 
 static void print_ids(const gk_cli *cli, const gk_ids *ids, gk_text *out)

@@ -195,7 +195,9 @@ static bool tokenize(gk_err *err)
     static const char text[] = "The quick brown fox jumps over 12345 lazy dogs.\n\n"
                                "It's a test, isn't it? <|separator|> \xC3\xA9t\xC3\xA9";
     gk_ids ids = {0};
-    gk_tokenizer *t = gk_tokenizer_open(TINY "/tokenizer.tok.json", err);
+    gk_extra extra = {.name = "tokenizer.tok.json", .path = TINY "/tokenizer.tok.json"};
+    const gk_catalog c = {.extra = &extra, .n_extras = 1};
+    gk_tokenizer *t = gk_tokenizer_open(&c, err);
     const bool ok = t != NULL && gk_tokenizer_encode(t, text, sizeof text - 1, &ids, err);
     if (ok)
         assert_true(ids.n > 10);

@@ -60,17 +60,12 @@ static bool check_tokenizer(gk_catalog *c, gk_err *err)
     gk_grok2 sizes;
     gk_err ignored = {0};
 
-    if (c->directory == NULL)
-        return true;
-    char *path = gk_path_join(c->arena, c->directory, "tokenizer.tok.json", err);
-    if (path == NULL)
-        return false;
     const bool known = gk_grok2_is(c->config) && gk_grok2_sizes(c->config, &sizes, &ignored);
-    if (gk_path_kind_of(path) == GK_PATH_NONE)
-        return !known
-               || gk_findings_addf(&c->findings, "tokenizer", GK_NOTE, "tokenizer.tok.json", NULL,
-                                   err, "the tokenizer is not here; serving needs it");
-    return gk_tokenizer_check(path, known ? sizes.vocab : 0, &c->findings, err);
+    if (gk_vocabulary_has(c))
+        return gk_tokenizer_check(c, known ? sizes.vocab : 0, &c->findings, err);
+    return c->directory == NULL || !known
+           || gk_findings_addf(&c->findings, "tokenizer", GK_NOTE, "tokenizer.tok.json", NULL, err,
+                               "the tokenizer is not here; serving needs it");
 }
 
 /* ---- values --------------------------------------------------------------------------- */
