@@ -29,7 +29,7 @@ typedef struct gk_input {
     gk_file    *file;
     const char *name;         /* relative to the model directory               */
     int         rank;         /* tensor-parallel rank, -1: whole tensors       */
-    uint64_t    header_bytes; /* data begins here                              */
+    uint64_t    header_bytes; /* data begins here; 0: between other things     */
     bool        has_format;   /* its metadata names a format ("pt")            */
     bool        usable;       /* its header is in order                        */
 } gk_input;
