@@ -7,6 +7,7 @@
 /* The first whose sniffer says yes opens. */
 static const gk_reader *const readers[] = {
     &gk_reader_release,
+    &gk_reader_torch,
     &gk_reader_hf,
     &gk_reader_grok1,
     &gk_reader_pickle,
