@@ -58,11 +58,11 @@ static void add_parts(const job *j, const gk_tensor *t, gk_text *out)
         gk_part_room room;
         const gk_part *part = gk_part_of(t, i, &room);
         for (uint64_t k = 0; k < part->n_pieces; k++) {
-            const gk_stored *s = part->piece[k].stored;
+            const gk_piece *p = &part->piece[k];
             gk_json_open(out, NULL, '{');
-            gk_json_string(out, "file", j->c->input[s->input].name);
-            gk_json_uint(out, "offset", s->off);
-            gk_json_uint(out, "bytes", gk_stored_bytes(s));
+            gk_json_string(out, "file", j->c->input[p->stored->input].name);
+            gk_json_uint(out, "offset", p->off);
+            gk_json_uint(out, "bytes", p->n_rows * gk_row_bytes(part->dtype, p->n_cols));
             gk_json_close(out, '}');
         }
     }
@@ -219,9 +219,10 @@ static void add_list(const job *j, gk_text *out)
                     gk_table_cellf(&table, "%" PRIu64, gk_tensor_bytes(t));
                     continue;
                 }
-                const gk_stored *s = part->piece[k].stored;
-                gk_table_cellf(&table, "%" PRIu64, gk_stored_bytes(s));
-                gk_table_cell(&table, j->c->input[s->input].name);
+                const gk_piece *s = &part->piece[k];
+                gk_table_cellf(&table, "%" PRIu64,
+                               s->n_rows * gk_row_bytes(part->dtype, s->n_cols));
+                gk_table_cell(&table, j->c->input[s->stored->input].name);
                 gk_table_cellf(&table, "%" PRIu64, s->off);
             }
         }

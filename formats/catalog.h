@@ -24,14 +24,23 @@
 #define GK_MAX_TENSORS 10000000u /* stored entries of one model */
 #define GK_MAX_PARTS   4
 
+/* A range of a file whose CRC-32 the file itself states. */
+typedef struct gk_crc {
+    const char *name; /* of the member */
+    uint64_t    off, bytes;
+    uint32_t    crc;
+} gk_crc;
+
 /* One weight file. */
 typedef struct gk_input {
     gk_file    *file;
     const char *name;         /* relative to the model directory               */
     int         rank;         /* tensor-parallel rank, -1: whole tensors       */
-    uint64_t    header_bytes; /* data begins here                              */
+    uint64_t    header_bytes; /* data begins here; 0: between other things     */
     bool        has_format;   /* its metadata names a format ("pt")            */
     bool        usable;       /* its header is in order                        */
+    const gk_crc *crc;        /* n_crcs of them, or NULL                       */
+    uint64_t    n_crcs;
 } gk_input;
 
 /* What a file declares. 32 bytes and its name: a header may hold a million. */

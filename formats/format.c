@@ -8,7 +8,10 @@
 static const gk_reader *const readers[] = {
     &gk_reader_release,
     &gk_reader_gguf,
+    &gk_reader_torch,
     &gk_reader_hf,
+    &gk_reader_grok1,
+    &gk_reader_pickle,
     &gk_reader_safetensors,
 };
 
@@ -36,7 +39,8 @@ static bool read_config(gk_catalog *c, const gk_source *s, gk_err *err)
     gk_err own = {0};
 
     if (!gk_source_has(c->arena, s, "config.json"))
-        return gk_findings_addf(&c->findings, "config",
+        return c->format == gk_reader_grok1.name /* has none, and makes one */
+               || gk_findings_addf(&c->findings, "config",
                                 c->format == gk_reader_release.name ? GK_BAD : GK_WARN,
                                 "config.json", NULL, err,
                                 "missing: no config.json, so shapes cannot be checked");
@@ -58,6 +62,7 @@ static bool is_weights_or_about_them(const char *name)
     return name[0] == '.' || gk_ends_with(name, ".safetensors") || gk_ends_with(name, ".index.json")
            || gk_ends_with(name, ".gguf")
            || gk_ends_with(name, ".sig") || gk_ends_with(name, ".bin")
+           || gk_ends_with(name, ".pt") || gk_ends_with(name, ".pth") || gk_grok1_is_leaf(name)
            || strncmp(name, "SHA256SUMS", 10) == 0 || strcmp(name, "config.json") == 0
            || strcmp(name, "grokkit.json") == 0;
 }
@@ -120,7 +125,8 @@ gk_catalog *gk_catalog_open(const char *path, gk_err *err)
         gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
                 "no model found here: %s",
                 source.n_names == 0 ? "the directory is empty"
-                                    : "it holds no *.safetensors, no index and no *.gguf");
+                                    : "it holds no *.safetensors, no index, no *.gguf and no "
+                                      "checkpoint of Grok-1");
         ok = gk_fail_at(err, path, NULL);
     }
     if (ok && open_with(c, reader, &source, err))

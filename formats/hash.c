@@ -1,7 +1,8 @@
-/* formats/hash.c - the only file that knows OpenSSL's digests. */
+/* formats/hash.c - the only file that knows OpenSSL's digests and zlib's. */
 #include "formats/hash.h"
 
 #include <openssl/evp.h>
+#include <zlib.h>
 
 #include "formats/checked.h"
 
@@ -68,4 +69,21 @@ bool gk_hash_file(const gk_file *f, uint64_t off, uint64_t n, void *buf, uint64_
     if (h != NULL)
         gk_hash_end(h, hex);
     return ok;
+}
+
+bool gk_crc_file(const gk_file *f, uint64_t off, uint64_t n, void *buf, uint64_t buf_bytes,
+                 uint32_t *out, gk_err *err)
+{
+    uLong crc = crc32(0, NULL, 0);
+
+    while (n > 0) {
+        const uint64_t step = gk_min(n, gk_min(buf_bytes, 1u << 30));
+        if (!gk_file_read(f, off, buf, step, err))
+            return false;
+        crc = crc32(crc, buf, (uInt)step);
+        off += step;
+        n -= step;
+    }
+    *out = (uint32_t)crc;
+    return true;
 }

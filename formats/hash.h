@@ -1,4 +1,4 @@
-/* formats/hash.h - SHA-256 through libcrypto. */
+/* formats/hash.h - SHA-256 through libcrypto, CRC-32 through zlib. */
 #ifndef GK_FORMATS_HASH_H
 #define GK_FORMATS_HASH_H
 
@@ -20,5 +20,9 @@ bool gk_hash_bytes(const void *bytes, uint64_t n, char hex[GK_SHA256_HEX], gk_er
 /* Hashes the bytes [off, off + n) of a file through buf (buf_bytes of scratch). */
 bool gk_hash_file(const gk_file *f, uint64_t off, uint64_t n, void *buf, uint64_t buf_bytes,
                   char hex[GK_SHA256_HEX], gk_err *err);
+
+/* Computes the CRC-32 of the bytes [off, off + n) in the same way. */
+bool gk_crc_file(const gk_file *f, uint64_t off, uint64_t n, void *buf, uint64_t buf_bytes,
+                 uint32_t *out, gk_err *err);
 
 #endif

@@ -38,6 +38,14 @@ typedef struct gk_reader {
 } gk_reader;
 
 extern const gk_reader gk_reader_release, gk_reader_gguf, gk_reader_hf, gk_reader_safetensors;
+extern const gk_reader gk_reader_torch, gk_reader_grok1, gk_reader_pickle;
+
+/* Returns whether name is a file of a Grok-1 checkpoint ("tensor00012_000"). */
+bool gk_grok1_is_leaf(const char *name);
+
+/* Reads the first n bytes of the file that s is. False: s is a directory, or the file has
+ * fewer or cannot be read. */
+bool gk_source_head(const gk_source *s, unsigned char *buf, uint64_t n);
 
 /* Appends an entry to c->stored; *s is copied, its strings are not. False: NOMEM,
  * or LIMIT past GK_MAX_TENSORS. May move c->stored: point into it only after the
@@ -69,6 +77,30 @@ bool gk_gguf_config(gk_catalog *c, gk_err *err);
 
 /* Makes t the tensor that is exactly the entry s. */
 void gk_tensor_from_stored(gk_tensor *t, const gk_stored *s);
+
+/* Makes c->config of the sizes of a Grok-1 checkpoint, unless the directory has one that
+ * says the same; adds the tokenizer beside the checkpoint to the extras. */
+typedef struct gk_grok1_sizes {
+    uint64_t vocab, hidden, experts, width, keys, queries, layers;
+} gk_grok1_sizes;
+bool gk_grok1_describe(gk_catalog *c, const gk_source *s, const gk_grok1_sizes *sizes, gk_err *err);
+
+/* An array of plain elements that lie stride[] elements apart from byte off on; dims as in
+ * a tensor. */
+typedef struct gk_view {
+    const gk_stored *stored;
+    gk_dtype         dtype;
+    int              ndim;
+    const uint64_t  *dim, *stride;
+    uint64_t         off;
+} gk_view;
+
+/* Makes *part the matrix (all dims but the last folded) that v shows. All its elements must
+ * lie in the file, and their count be below 2^64. False: NOMEM, or LIMIT past 65,536 pieces. */
+bool gk_part_view(gk_arena *a, const gk_view *v, gk_role role, gk_part *part, gk_err *err);
+
+/* Returns whether the elements lie row-major without gaps, as those of a stored entry. */
+bool gk_view_is_whole(const gk_view *v);
 
 /* Takes a "-TP-003.safetensors" or "-TP-common.safetensors" file name apart: the
  * rank (-1: common). False when it is no such name. */

@@ -109,6 +109,17 @@ gk_file *gk_source_file(gk_arena *a, const gk_source *s, const char *name, gk_er
     return path == NULL ? NULL : gk_file_open(a, path, err);
 }
 
+bool gk_source_head(const gk_source *s, unsigned char *buf, uint64_t n)
+{
+    gk_arena *a = s->is_dir ? NULL : gk_arena_new(NULL);
+    gk_file *f = a == NULL ? NULL : gk_file_open(a, s->path, NULL);
+    const bool ok = f != NULL && f->size >= n && gk_file_read(f, 0, buf, n, NULL);
+
+    gk_file_close(f);
+    gk_arena_free(a);
+    return ok;
+}
+
 gk_json *gk_source_json(gk_arena *a, const gk_source *s, const char *name, gk_err *err)
 {
     gk_file *f = gk_source_file(a, s, name, err);

@@ -1,7 +1,8 @@
-/* verify/checksums.c - SHA256SUMS. */
+/* verify/checksums.c - SHA256SUMS, and the CRCs that zip files carry. */
 #include "verify/checksums.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define LIST_NAME      "SHA256SUMS"
@@ -89,10 +90,52 @@ static bool find_list(const gk_catalog *c, gk_arena *a, const char **path, gk_er
     return own != NULL;
 }
 
+/* The CRC-32 of each member of a file, computed side by side. */
+static bool check_crcs(gk_catalog *c, const gk_input *in, int threads,
+                       const volatile sig_atomic_t *stop, gk_err *err)
+{
+    typedef struct answer {
+        uint32_t crc;
+        bool     read;
+    } answer;
+    answer *got = gk_alloc(in->n_crcs, sizeof *got, err);
+    bool ok = got != NULL;
+
+    if (!ok)
+        return false;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (uint64_t i = 0; i < in->n_crcs; i++) {
+        const gk_crc *m = &in->crc[i];
+        gk_err own = {0};
+        void *buf = stop != NULL && *stop ? NULL : gk_alloc(BUF_BYTES, 1, &own);
+        got[i].read = buf != NULL
+                      && gk_crc_file(in->file, m->off, m->bytes, buf, BUF_BYTES, &got[i].crc, &own);
+        gk_free(buf);
+    }
+    if (stop != NULL && *stop)
+        ok = gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
+    for (uint64_t i = 0; ok && i < in->n_crcs; i++) {
+        const gk_crc *m = &in->crc[i];
+        if (!got[i].read)
+            ok = gk_findings_addf(&c->findings, "checksums", GK_BAD, in->name, NULL, err,
+                                  "the member %.200s cannot be read", m->name);
+        else if (got[i].crc != m->crc)
+            ok = gk_findings_addf(&c->findings, "checksums", GK_BAD, in->name, NULL, err,
+                                  "checksum mismatch: the CRC of the member %.200s is %08" PRIx32
+                                  ", the file says %08" PRIx32,
+                                  m->name, got[i].crc, m->crc);
+    }
+    gk_free(got);
+    return ok;
+}
+
 bool gk_sums_check(gk_catalog *c, const char *list, int threads, const volatile sig_atomic_t *stop,
                    gk_sums *out, gk_err *err)
 {
     *out = (gk_sums){.arena = gk_arena_new(err)};
+    for (uint64_t i = 0; i < c->n_inputs; i++)
+        if (c->input[i].n_crcs > 0 && !check_crcs(c, &c->input[i], threads, stop, err))
+            return false;
     if (out->arena == NULL || !find_list(c, out->arena, &list, err))
         return false;
     if (list == NULL)

@@ -21,8 +21,9 @@ typedef struct gk_sums {
     uint64_t  n, cap, n_expected;
 } gk_sums;
 
-/* Reads `list` (NULL: the SHA256SUMS of the model directory, if there is one), computes
- * the digests of the files it names and appends findings for what differs or is missing.
+/* Compares the CRCs that files state of themselves (zip). Reads `list` (NULL: the
+ * SHA256SUMS of the model directory, if there is one), computes the digests of the files
+ * it names. Appends findings for what differs or is missing.
  * False: NOMEM, INTERRUPTED, IO when `list` cannot be read. */
 bool gk_sums_check(gk_catalog *c, const char *list, int threads, const volatile sig_atomic_t *stop,
                    gk_sums *out, gk_err *err);
