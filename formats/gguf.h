@@ -17,6 +17,7 @@
 #ifndef GK_FORMATS_GGUF_H
 #define GK_FORMATS_GGUF_H
 
+#include "formats/dtype.h"
 #include "formats/io.h"
 #include "formats/text.h"
 
@@ -74,6 +75,21 @@ bool gk_gguf_bool(const gk_gguf *g, const char *key, bool *out);
  * NULL). NULL when there is no such string, err untouched; NULL and *err: LIMIT above
  * GK_MAX_STRING_BYTES (formats/scan.h), IO, NOMEM. */
 char *gk_gguf_string(const gk_gguf *g, const char *key, gk_arena *a, uint64_t *len, gk_err *err);
+
+/* Finds ggml's number of a type. False: ggml has no such type. */
+bool gk_gguf_type_id(gk_dtype dtype, uint32_t *id);
+
+/* Where a tensor stands in a GGUF of architecture arch ("grok", "llama", "qwen2"). */
+typedef struct gk_gguf_place {
+    const char *stored;  /* before ".weight"; behind "blk.N." when it has a layer  */
+    const char *suffix;  /* ".weight" or ".bias"                                   */
+    bool        in_layer, is_stacked;
+    bool        is_query, is_key; /* its rows are interleaved within heads          */
+    uint64_t    layer, expert;
+} gk_gguf_place;
+
+/* Takes a canonical name apart. False: the architecture has no place for it. */
+bool gk_gguf_place_of(const char *arch, bool has_dense, const char *name, gk_gguf_place *out);
 
 /* Returns the word for a type: "u32", "string". */
 const char *gk_gguf_type_name(gk_gguf_type type);

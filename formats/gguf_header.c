@@ -61,6 +61,15 @@ static const struct ggml_type {
 
 #define N_GGML_TYPES (sizeof ggml_types / sizeof ggml_types[0])
 
+bool gk_gguf_type_id(gk_dtype dtype, uint32_t *id)
+{
+    for (uint32_t i = 0; i < N_GGML_TYPES; i++)
+        if (ggml_types[i].name != NULL && !ggml_types[i].removed && ggml_types[i].dtype != NONE
+            && ggml_types[i].dtype == dtype)
+            return *id = i, true;
+    return false;
+}
+
 /* ---- reading keys ---------------------------------------------------------------- */
 
 /* A set of names, to notice the second. */

@@ -313,14 +313,17 @@ static bool add(naming *n, const gk_stored *s)
 
 /* ---- all of them ----------------------------------------------------------------- */
 
+static unsigned arch_named(const char *arch)
+{
+    return strcmp(arch, "grok") == 0    ? GROK
+           : strcmp(arch, "llama") == 0 ? LLAMA
+           : strcmp(arch, "qwen2") == 0 ? QWEN2
+                                        : 0;
+}
+
 static unsigned arch_of(const gk_gguf *g)
 {
-    if (g == NULL)
-        return 0;
-    return strcmp(g->arch, "grok") == 0    ? GROK
-           : strcmp(g->arch, "llama") == 0 ? LLAMA
-           : strcmp(g->arch, "qwen2") == 0 ? QWEN2
-                                           : 0;
+    return g == NULL ? 0 : arch_named(g->arch);
 }
 
 static bool count(const naming *n, uint64_t *total)
@@ -366,4 +369,46 @@ bool gk_gguf_adopt(gk_catalog *c, gk_err *err)
     if (arch == 0)
         return gk_tensors_from_all(c, err);
     return gk_gguf_config(c, err) && name_all(c, arch, err);
+}
+
+/* ---- the other way --------------------------------------------------------------- */
+
+bool gk_gguf_place_of(const char *arch, bool has_dense, const char *name, gk_gguf_place *out)
+{
+    static const char layers[] = "model.layers.", experts[] = "block_sparse_moe.experts.";
+    const unsigned bit = arch_named(arch);
+    const char *kind = name;
+
+    *out = (gk_gguf_place){.suffix = gk_ends_with(name, ".bias") ? ".bias" : ".weight"};
+    if (!gk_ends_with(name, out->suffix))
+        return false;
+    if (strncmp(kind, layers, strlen(layers)) == 0) {
+        kind = take_number(kind + strlen(layers), &out->layer);
+        if (kind == NULL || *kind++ != '.')
+            return false;
+        out->in_layer = true;
+    }
+    if (strncmp(kind, experts, strlen(experts)) == 0) {
+        kind = take_number(kind + strlen(experts), &out->expert);
+        if (kind == NULL || *kind++ != '.')
+            return false;
+        out->is_stacked = true;
+    }
+    const size_t len = strlen(kind) - strlen(out->suffix);
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const struct row *row = &rows[i];
+        if (!(row->archs & bit) || row->layer != out->in_layer
+            || (row->how == STACK) != out->is_stacked || strlen(row->name) != len
+            || strncmp(row->name, kind, len) != 0)
+            continue;
+        /* both forms of Grok have this norm, each under a name of its own */
+        if (bit == GROK && strcmp(row->name, "post_moe_norm") == 0
+            && has_dense != (strcmp(row->stored, "post_ffw_norm") == 0))
+            continue;
+        out->stored = row->stored;
+        out->is_query = row->how == QUERIES;
+        out->is_key = row->how == KEYS;
+        return true;
+    }
+    return false;
 }

@@ -40,8 +40,7 @@ static uint64_t *sorted(gk_entry *entry, uint64_t n,
     return index;
 }
 
-/* Fills entry[].shard; returns how many there are. */
-static uint64_t choose_shards(gk_entry *entry, uint64_t n, uint64_t max_bytes)
+uint64_t gk_shards_choose(gk_entry *entry, uint64_t n, uint64_t max_bytes)
 {
     uint64_t shard = 0, used = 0;
 
@@ -123,7 +122,7 @@ static bool build_shard(gk_arena *a, gk_entry *entry, const uint64_t *order, uin
 bool gk_shards_layout(gk_arena *a, gk_entry *entry, uint64_t n, uint64_t max_bytes, gk_shards *out,
                       gk_err *err)
 {
-    *out = (gk_shards){.n = choose_shards(entry, n, max_bytes), .alignment = 1};
+    *out = (gk_shards){.n = gk_shards_choose(entry, n, max_bytes), .alignment = 1};
     out->shard = gk_arena_alloc(a, out->n, sizeof *out->shard, err);
     uint64_t *order = sorted(entry, n, by_shard_dtype_name, err);
     bool ok = order != NULL && out->shard != NULL;

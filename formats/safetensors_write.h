@@ -38,6 +38,9 @@ typedef struct gk_shards {
     uint64_t  alignment;    /* every entry begins, every file ends so  */
 } gk_shards;
 
+/* Fills the shard of n entries, in their order; returns how many shards there are. */
+uint64_t gk_shards_choose(gk_entry *entry, uint64_t n, uint64_t max_bytes);
+
 /* Distributes n entries over files of at most max_bytes of tensor data (a larger
  * module gets a file of its own), fills their shard and off, and builds each
  * header; everything lives in a. False: NOMEM, LIMIT for a header above 100 MB. */

@@ -1,4 +1,292 @@
+/* quant/gguf_target.c - types, names and stacks of a GGUF. */
+#include "quant/gguf_target.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/checked.h"
+#include "quant/gguf_mix.h"
+#include "quant/model.h"
 #include "quant/targets.h"
-bool gk_gguf_fit(gk_plan *p, gk_err *err) { (void)p; (void)err; return true; }
-bool gk_gguf_entries(gk_plan *p, gk_err *err) { (void)p; (void)err; return false; }
-bool gk_gguf_shards(gk_plan *p, gk_err *err) { (void)p; (void)err; return false; }
+
+#define NAME_BYTES 128
+
+/* ---- the model -------------------------------------------------------------------- */
+
+static uint64_t size_in(const gk_json *config, const char *key, const char *other)
+{
+    uint64_t v = 0;
+
+    if (!gk_json_as_uint(gk_json_get(config, key), &v) && other != NULL)
+        gk_json_as_uint(gk_json_get(config, other), &v);
+    return v;
+}
+
+static const char *arch_of(const gk_json *config)
+{
+    static const struct {
+        const char *architecture, *arch;
+    } known[] = {{"Grok1ForCausalLM", "grok"},     {"Grok1ModelForCausalLM", "grok"},
+                 {"GrokForCausalLM", "grok"},      {"LlamaForCausalLM", "llama"},
+                 {"MistralForCausalLM", "llama"},  {"MixtralForCausalLM", "llama"},
+                 {"Qwen2ForCausalLM", "qwen2"}};
+    const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+
+    for (size_t i = 0; text != NULL && i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(text, known[i].architecture) == 0)
+            return known[i].arch;
+    return NULL;
+}
+
+bool gk_gguf_model_read(const gk_catalog *c, gk_gguf_model *out, gk_err *err)
+{
+    const gk_json *config = c->config;
+
+    *out = (gk_gguf_model){.arch = arch_of(config), .is_known = true};
+    if (c->gguf != NULL) {
+        out->arch = c->gguf->arch;
+        out->is_known = config != NULL;
+    }
+    if (out->arch == NULL) {
+        const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+        return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                       "how a GGUF names the tensors of %.60s is not known here; --to hf and "
+                       "compressed-tensors work for any architecture",
+                       text == NULL ? "a model without config.json" : text);
+    }
+    out->layers = size_in(config, "num_hidden_layers", NULL);
+    out->experts = size_in(config, "num_local_experts", "num_experts");
+    out->heads = size_in(config, "num_attention_heads", NULL);
+    out->kv_heads = size_in(config, "num_key_value_heads", "num_attention_heads");
+    out->has_dense = false;
+    out->is_tied = true;
+    for (uint64_t i = 0; i < c->n_tensors; i++) {
+        out->has_dense |= strstr(c->tensor[i].name, ".mlp.up_proj.") != NULL;
+        out->is_tied &= strcmp(c->tensor[i].name, "lm_head.weight") != 0
+                        && strcmp(c->tensor[i].name, "output.weight") != 0;
+    }
+    return true;
+}
+
+/* ---- names ------------------------------------------------------------------------ */
+
+typedef struct place {
+    gk_gguf_place at;
+    char          name[NAME_BYTES]; /* in the GGUF */
+    bool          is_mapped;
+} place;
+
+static bool find_place(const gk_gguf_model *m, const gk_tensor *t, place *out, gk_err *err)
+{
+    int n;
+
+    *out = (place){.is_mapped = false};
+    if (m->is_known && gk_gguf_place_of(m->arch, m->has_dense, t->name, &out->at)) {
+        out->is_mapped = true;
+        n = out->at.in_layer
+                ? snprintf(out->name, NAME_BYTES, "blk.%" PRIu64 ".%s%s", out->at.layer,
+                           out->at.stored, out->at.suffix)
+                : snprintf(out->name, NAME_BYTES, "%s%s", out->at.stored, out->at.suffix);
+    } else {
+        n = snprintf(out->name, NAME_BYTES, "%s", t->name);
+    }
+    if (n < NAME_BYTES)
+        return true;
+    gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "a name too long for a GGUF");
+    return gk_fail_at(err, NULL, t->name);
+}
+
+/* ---- types ------------------------------------------------------------------------ */
+
+static bool say(gk_plan *p, const gk_plan_item *item, const char *text, const char *type,
+                gk_err *err)
+{
+    return gk_findings_addf(&p->notes, "type", GK_NOTE, NULL, item->from->name, err, "%s%s", text,
+                            type);
+}
+
+/* llama.cpp computes with these in f32 and its converter stores them so. */
+static void keep_exact(gk_plan_item *item)
+{
+    if (item->from->scheme == NULL && item->from->dtype == GK_F32)
+        item->to = (gk_scheme){.name = "keep", .kind = GK_SCHEME_KEEP, .symmetric = true};
+    else
+        item->to = gk_scheme_cast(GK_F32);
+}
+
+static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_err *err)
+{
+    const gk_tensor *t = item->from;
+    place at;
+
+    if (!find_place(m, t, &at, err))
+        return false;
+    const bool plain = !gk_mix_quantizes(at.name, t->ndim);
+    if (plain && item->why != GK_WHY_RULE) {
+        if (m->is_known)
+            keep_exact(item);
+        else
+            item->to = (gk_scheme){.name = "keep", .kind = GK_SCHEME_KEEP, .symmetric = true};
+        return true;
+    }
+    if (item->to.kind == GK_SCHEME_MIX) {
+        const gk_mix_tensor about = {.name = at.name,
+                                     .n_cols = gk_cols(t),
+                                     .layer = at.at.layer,
+                                     .n_layers = m->layers,
+                                     .n_experts = m->experts,
+                                     .gqa = m->kv_heads > 0 ? m->heads / m->kv_heads : 1,
+                                     .is_stack = at.at.is_stacked,
+                                     .is_tied = m->is_tied,
+                                     .has_importance = p->options.stats != NULL};
+        p->mix = item->to.mix;
+        item->to = gk_scheme_cast(gk_mix_choose(item->to.mix, &about));
+    }
+    if (item->to.kind != GK_SCHEME_CAST || !gk_dtype_is_block(item->to.cast))
+        return true;
+    const gk_dtype type = gk_mix_fallback(item->to.cast, gk_cols(t));
+    if (type == item->to.cast)
+        return true;
+    if (p->options.strict) {
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "blocks of %s do not divide its rows (--strict)",
+                item->to.name);
+        return gk_fail_at(err, NULL, t->name);
+    }
+    item->to = gk_scheme_cast(type);
+    item->why = GK_WHY_WIDTH;
+    return say(p, item, "the blocks of its type do not divide its rows: it becomes ",
+               item->to.name, err);
+}
+
+bool gk_gguf_fit(gk_plan *p, gk_err *err)
+{
+    gk_gguf_model m;
+
+    p->mix = -1;
+    if (!gk_gguf_model_read(p->from, &m, err))
+        return false;
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (!fit_type(p, &m, &p->item[i], err))
+            return false;
+    if (p->mix >= 0 && m.experts != 8 && !m.is_known
+        && !gk_findings_addf(&p->notes, "mix", GK_NOTE, NULL, NULL, err,
+                             "the architecture is not known here: %s is llama-quantize's mix for "
+                             "plain names, its exceptions may differ", gk_mix_name(p->mix)))
+        return false;
+    return true;
+}
+
+/* ---- entries ---------------------------------------------------------------------- */
+
+/* The stack of that name, made by another expert of the same layer; NULL: none yet. */
+static gk_entry *stack_named(gk_plan *p, const char *name)
+{
+    for (uint64_t i = p->n_entries; i-- > 0 && i + 16 > p->n_entries;)
+        if (strcmp(p->entry[i].name, name) == 0)
+            return &p->entry[i];
+    return NULL;
+}
+
+static bool add_entry(gk_plan *p, const gk_plan_item *item, const place *at, uint64_t stack,
+                      gk_dtype dtype, gk_entry **out, gk_err *err)
+{
+    const gk_tensor *t = item->from;
+    gk_entry *e = &p->entry[p->n_entries];
+    uint64_t *dim = gk_arena_alloc(p->arena, (uint64_t)t->ndim + 1, sizeof *dim, err);
+    char *name = gk_arena_str(p->arena, at->name, err);
+
+    if (dim == NULL || name == NULL)
+        return false;
+    const int extra = stack > 0;
+    dim[0] = stack;
+    memcpy(dim + extra, t->dim, t->ndim * sizeof *dim);
+    *e = (gk_entry){.name = name,
+                    .dim = dim,
+                    .ndim = (uint8_t)(t->ndim + extra),
+                    .dtype = (uint8_t)dtype,
+                    .module = (uint32_t)p->n_entries};
+    e->bytes = gk_max(stack, 1) * gk_rows(t) * gk_row_bytes(dtype, gk_cols(t));
+    p->n_entries++;
+    *out = e;
+    return true;
+}
+
+static bool fits_stack(const gk_entry *e, const gk_tensor *t, gk_dtype dtype)
+{
+    return e->dtype == dtype && e->ndim == 3 && t->ndim == 2 && e->dim[1] == t->dim[0]
+           && e->dim[2] == t->dim[1];
+}
+
+static bool place_item(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_err *err)
+{
+    const gk_tensor *t = item->from;
+    const gk_dtype dtype
+        = item->to.kind == GK_SCHEME_CAST ? item->to.cast : (gk_dtype)t->dtype;
+    place at;
+
+    if (!find_place(m, t, &at, err))
+        return false;
+    const uint64_t stack = at.at.is_stacked ? m->experts : 0;
+    item->entry = stack > 0 ? stack_named(p, at.name) : NULL;
+    if (item->entry == NULL && !add_entry(p, item, &at, stack, dtype, &item->entry, err))
+        return false;
+    item->n_entries = 1;
+    item->bytes = gk_rows(t) * gk_row_bytes(dtype, gk_cols(t));
+    item->heads = at.at.is_query ? m->heads : at.at.is_key ? m->kv_heads : 0;
+    if (item->heads > 0 && (t->ndim != 2 || gk_rows(t) % (2 * item->heads) != 0)) {
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "its rows are no whole heads of an even width");
+        return gk_fail_at(err, NULL, t->name);
+    }
+    if (stack == 0)
+        return true;
+    item->row0 = at.at.expert * gk_rows(t);
+    if (at.at.expert < stack && fits_stack(item->entry, t, dtype))
+        return true;
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+            "a GGUF stacks the experts of a layer, so all must have one shape and type; this one "
+            "becomes %s, the first %s", gk_dtype_get(dtype)->name,
+            gk_dtype_get((gk_dtype)item->entry->dtype)->name);
+    return gk_fail_at(err, NULL, t->name);
+}
+
+/* Every stack must be full: what is missing would be written as zeros. */
+static bool prove_stacks(const gk_plan *p, gk_err *err)
+{
+    uint64_t filled = 0, all = 0;
+
+    for (uint64_t i = 0; i < p->n_items; i++)
+        filled += p->item[i].bytes;
+    for (uint64_t i = 0; i < p->n_entries; i++)
+        all += p->entry[i].bytes;
+    return filled == all
+           || gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+                      "experts are missing: %" PRIu64 " of %" PRIu64 " bytes of tensors are there",
+                      filled, all);
+}
+
+bool gk_gguf_entries(gk_plan *p, gk_err *err)
+{
+    gk_gguf_model m;
+
+    if (!gk_gguf_model_read(p->from, &m, err))
+        return false;
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (!place_item(p, &m, &p->item[i], err))
+            return false;
+    return prove_stacks(p, err);
+}
+
+bool gk_gguf_shards(gk_plan *p, gk_err *err)
+{
+    gk_gguf_model m;
+    gk_gguf_keys keys = {0};
+    const char *prefix = p->options.out_name == NULL ? "model" : p->options.out_name;
+
+    const bool ok = gk_gguf_model_read(p->from, &m, err) && gk_gguf_keys_make(p, &m, &keys, err)
+                    && gk_text_ok(&keys.text, err)
+                    && gk_gguf_layout(p->arena, p->entry, p->n_entries, &keys, prefix,
+                                      p->options.max_shard_bytes, &p->shards, err);
+    gk_gguf_keys_free(&keys);
+    return ok;
+}

@@ -77,6 +77,9 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
         if (gk_rows(item->from) == 0 || gk_cols(item->from) == 0)
             if (!gk_scheme_parse("keep", &item->to, err))
                 return false;
+        /* engines of safetensors build these without codes, llama.cpp has types for all */
+        if (p->options.target->is_gguf && item->why == GK_WHY_PROTECTED)
+            item->to = *gk_recipe_otherwise(recipe);
         if (!bind_scheme(p, item, err))
             return false;
         cast_plain(p, item);
@@ -485,7 +488,7 @@ gk_plan *gk_plan_new(const gk_catalog *from, const gk_recipe *recipe,
 
     if (p == NULL)
         return NULL;
-    *p = (gk_plan){.from = from, .options = *options, .arena = gk_arena_new(err)};
+    *p = (gk_plan){.from = from, .options = *options, .mix = -1, .arena = gk_arena_new(err)};
     p->notes.arena = p->arena;
     if (p->arena != NULL && build(p, recipe, err))
         return p;

@@ -31,9 +31,20 @@ typedef struct gk_target {
 /* Finds a target by its name. NULL and ARG, naming the known. */
 const gk_target *gk_target_find(const char *name, gk_err *err);
 
+/* The rope that a Grok GGUF asks for, when the config has the release's "original". */
+typedef enum gk_gguf_rope {
+    GK_GGUF_ROPE_DEFAULT, /* plain, unless the config scales it   */
+    GK_GGUF_ROPE_PLAIN,   /* no scaling, as SGLang computes it    */
+    GK_GGUF_ROPE_YARN,    /* what llama.cpp's converter writes    */
+} gk_gguf_rope;
+
+struct gk_stats; /* quant/stats.h */
+
 typedef struct gk_plan_options {
     const gk_target *target;
     const char *out_name; /* of a GGUF, without ".gguf"; NULL: "model" */
+    gk_gguf_rope gguf_rope;
+    const struct gk_stats *stats; /* E[x^2] of inputs, or NULL       */
     gk_method method;
     const gk_scheme *plain;    /* cast of tensors that stay plain; NULL: none */
     uint64_t  max_shard_bytes; /* tensor bytes a file; 0: 5 GB              */
@@ -51,6 +62,7 @@ typedef struct gk_plan_item {
     gk_why           why;
     gk_entry        *entry; /* n_entries stored tensors, codes first */
     uint8_t          n_entries;
+    uint64_t         heads; /* rows are interleaved within so many heads; 0: not */
     uint64_t         row0;  /* rows of a stack that stand before it  */
     uint64_t         bytes; /* of what it fills of them              */
     const float     *importance; /* E[x^2] of its columns, or NULL   */
@@ -86,6 +98,7 @@ typedef struct gk_plan {
     const char       *recipe;
     uint64_t n_items, n_entries, n_units;
     uint32_t n_ranges;
+    int      mix; /* llama-quantize's, -1: none */
     uint64_t parameters, input_bytes, output_bytes; /* tensors read; all files written */
     double   bits_per_weight; /* output tensor bytes x 8 / parameters */
     uint64_t memory_bytes;    /* the most the run will hold           */

@@ -2,9 +2,11 @@
 #include "quant/recipe.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "formats/pattern.h"
+#include "quant/gguf_mix.h"
 
 #define MAX_NAME 512 /* of a tensor's name a regex sees no more */
 
@@ -89,10 +91,29 @@ void gk_recipe_free(gk_recipe *r)
     gk_free(r);
 }
 
+const gk_scheme *gk_recipe_otherwise(const gk_recipe *r)
+{
+    return &r->otherwise;
+}
+
+/* A default that names a type of ggml's is llama-quantize's mix of that name. */
+static bool set_ggml_mix(gk_recipe *r, int mix)
+{
+    r->otherwise = (gk_scheme){.kind = GK_SCHEME_MIX, .mix = mix, .symmetric = true};
+    snprintf(r->otherwise.name, sizeof r->otherwise.name, "%s", gk_mix_name(mix));
+    gk_pattern_free(r->fixed[1].pattern);
+    r->fixed[1].pattern = NULL;
+    r->n_fixed = 1;
+    r->mix = gk_mix_name(mix);
+    return true;
+}
+
 bool gk_recipe_default(gk_recipe *r, const char *scheme, gk_err *err)
 {
     const struct mix *mix = mix_named(scheme);
 
+    if (gk_mix_find(scheme) >= 0)
+        return set_ggml_mix(r, gk_mix_find(scheme));
     if (!gk_scheme_parse(mix != NULL ? mix->otherwise : scheme, &r->otherwise, err))
         return false;
     gk_pattern_free(r->fixed[1].pattern);

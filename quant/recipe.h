@@ -41,6 +41,9 @@ typedef enum gk_why {
     GK_WHY_WIDTH,      /* no group divides the width (set by a plan) */
 } gk_why;
 
+/* Returns the default scheme, which a mix may be. */
+const gk_scheme *gk_recipe_otherwise(const gk_recipe *r);
+
 /* Decides for one tensor; one thread a recipe. False: LIMIT (a regex that runs away), ARG (a rule
  * asks for codes where there is no matrix). */
 bool gk_recipe_choose(const gk_recipe *r, const gk_tensor *t, gk_scheme *out, gk_why *why,

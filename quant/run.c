@@ -145,25 +145,34 @@ static bool read_values(const run *r, const gk_plan_item *item, const gk_tile *t
     return at == n || say_nonfinite(item->from, t, at, w->w[at] != w->w[at], err);
 }
 
-/* Writes the bytes of rectangle t of an entry, row-major in buf; row0 rows of the entry
- * stand before its matrix. */
-static bool write_tile(run *r, const gk_entry *e, uint64_t row0, const gk_tile *t, const void *buf,
-                       gk_err *err)
+/* Where row r of a matrix stands whose heads' halves are interleaved. */
+static uint64_t interleaved(const gk_plan_item *item, uint64_t r)
+{
+    const uint64_t width = gk_rows(item->from) / item->heads, at = r % width;
+
+    return r - at + at % (width / 2) * 2 + at / (width / 2);
+}
+
+/* Writes the bytes of rectangle t of an entry of the item, row-major in buf. */
+static bool write_tile(run *r, const gk_plan_item *item, const gk_entry *e, const gk_tile *t,
+                       const void *buf, gk_err *err)
 {
     const gk_dtype dtype = (gk_dtype)e->dtype;
     const uint64_t cols = e->ndim > 0 ? e->dim[e->ndim - 1] : 1;
     const uint64_t stride = gk_row_bytes(dtype, cols);
     uint64_t row_bytes = gk_row_bytes(dtype, t->n_cols), n_rows = t->n_rows;
-    const uint64_t off = e->off + (row0 + t->row) * stride + gk_row_bytes(dtype, t->col);
+    const uint64_t off = e->off + item->row0 * stride + gk_row_bytes(dtype, t->col);
     const unsigned char *from = buf;
+    uint64_t row = t->row;
 
-    if (stride == row_bytes) {
+    if (stride == row_bytes && item->heads == 0) {
         row_bytes *= n_rows;
         n_rows = n_rows > 0;
     }
-    for (uint64_t i = 0; i < n_rows; i++)
-        if (!gk_output_write(r->out, r->file[e->shard], off + i * stride, from + i * row_bytes,
-                             row_bytes, err))
+    for (uint64_t i = 0; i < n_rows; i++, row++)
+        if (!gk_output_write(r->out, r->file[e->shard],
+                             off + (item->heads > 0 ? interleaved(item, row) : row) * stride,
+                             from + i * row_bytes, row_bytes, err))
             return gk_fail_at(err, NULL, e->name);
     return true;
 }
@@ -173,7 +182,7 @@ static bool keep_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker
     return gk_read_part(r->p->from, item->from, 0, t->row, t->n_rows, t->col, t->n_cols, w->raw,
                         err)
            && (!r->p->options.check_values || check_raw(item->from, t, w->raw, err))
-           && write_tile(r, item->entry, item->row0, t, w->raw, err);
+           && write_tile(r, item, item->entry, t, w->raw, err);
 }
 
 /* ggml's blocks, row by row. */
@@ -215,7 +224,7 @@ static bool cast_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker
         gk_floats(item->to.cast, w->packed, n, w->v);
     }
     return add_errors(r, item, t, w, err)
-           && write_tile(r, item->entry, item->row0, t, w->packed, err);
+           && write_tile(r, item, item->entry, t, w->packed, err);
 }
 
 static uint64_t up64(uint64_t n)
@@ -250,7 +259,7 @@ static bool encode_tile(run *r, const gk_plan_item *item, const gk_tile *t, work
     l->encode(&job);
     bool ok = add_errors(r, item, t, w, err);
     for (int i = 0; ok && i < item->n_entries; i++)
-        ok = write_tile(r, &item->entry[i], item->row0, &span[i], job.part[i], err);
+        ok = write_tile(r, item, &item->entry[i], &span[i], job.part[i], err);
     return ok;
 }
 

@@ -25,6 +25,7 @@ typedef struct gk_scheme {
     uint64_t       group;     /* columns that share a scale; 0: the whole row */
     bool           symmetric; /* no zero points                               */
     gk_dtype       scales;    /* how integer codes' scales are stored         */
+    int            mix;       /* of a mix: its number (quant/gguf_mix.h)      */
     const struct gk_layout *layout; /* how codes are stored; a plan or reader says */
 } gk_scheme;
 

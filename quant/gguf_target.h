@@ -1,0 +1,26 @@
+/* quant/gguf_target.h - what the files of the GGUF target share. Private to quant/. */
+#ifndef GK_QUANT_GGUF_TARGET_H
+#define GK_QUANT_GGUF_TARGET_H
+
+#include "formats/gguf_write.h"
+#include "quant/plan.h"
+
+/* The model as a GGUF sees it. */
+typedef struct gk_gguf_model {
+    const char *arch;    /* "grok", "llama", ...; of a GGUF: its own */
+    bool        is_known; /* names and keys can be made              */
+    bool        has_dense, is_tied;
+    uint64_t    layers, experts, heads, kv_heads;
+} gk_gguf_model;
+
+/* Reads the sizes from the config. False: UNSUPPORTED for an architecture whose names in
+ * a GGUF are not known (a GGUF keeps its own). */
+bool gk_gguf_model_read(const gk_catalog *c, gk_gguf_model *out, gk_err *err);
+
+/* Adds all keys: those of the config and the vocabulary, or a GGUF's own. */
+bool gk_gguf_keys_make(const gk_plan *p, const gk_gguf_model *m, gk_gguf_keys *out, gk_err *err);
+
+/* Adds the tokens, merges, special ids and the chat template. */
+bool gk_gguf_keys_tokens(const gk_plan *p, gk_gguf_keys *out, gk_err *err);
+
+#endif
