@@ -149,6 +149,24 @@ static inline void row_level(float *x)
         x[i] += i < ROW_ELEMS / 2 ? -0.7f : 0.3f;
 }
 
+/* Groups of 32 that repeat the one before with its signs turned. */
+static inline void row_mirrored(float *x)
+{
+    row_scaled(x, 1);
+    for (int i = 0; i < ROW_ELEMS; i++)
+        x[i] = i % 64 < 32 ? x[i] : -x[i - 32];
+}
+
+/* Half-way between the values of IQ4's table, under an extreme that makes the unit 2^-3. */
+static inline void row_table_ties(float *x)
+{
+    static const float middle[15] = {-115.5f, -93.5f, -74.0f, -57.0f, -42.0f, -28.5f, -16.0f, -4.5f,
+                                     7.0f,    19.0f,  31.5f,  45.5f,  61.0f,  79.0f,  101.0f};
+
+    for (int i = 0; i < ROW_ELEMS; i++)
+        x[i] = (i % 32 == 0 ? 127.0f : middle[i % 32 % 15]) * (i / 32 % 2 == 0 ? 0.125f : -0.125f);
+}
+
 static const struct {
     const char *name;
     void (*fill)(float *x);
@@ -174,12 +192,15 @@ static const struct {
     {"sparse", row_sparse},
     {"unequal", row_unequal},
     {"level", row_level},
+    {"mirrored", row_mirrored},
+    {"table_ties", row_table_ties},
 };
 
 #define N_ROW_CASES (sizeof row_cases / sizeof row_cases[0])
 
-/* Importance for those rows: usual, with holes, none at all anywhere. */
-#define N_ROW_IMPORTANCES 3
+/* Importance for those rows: usual, with holes, none at all anywhere, one element in 32 (whose
+ * scale rounding may leave below zero). */
+#define N_ROW_IMPORTANCES 4
 
 static inline void row_importance(int kind, float *v)
 {
@@ -187,7 +208,7 @@ static inline void row_importance(int kind, float *v)
 
     for (int i = 0; i < ROW_ELEMS; i++) {
         v[i] = fabsf(row_uniform(&s)) + 0.01f;
-        if (kind == 2 || (kind == 1 && i % 3 != 0))
+        if (kind == 2 || (kind == 1 && i % 3 != 0) || (kind == 3 && i % 32 != i / 32 * 5 % 32))
             v[i] = 0;
     }
 }
