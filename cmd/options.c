@@ -82,6 +82,12 @@ static const gk_option options[GK_N_OPTS] = {
         .commands = WRITERS,
         .help = "most tensor bytes in a file; a larger module gets a file of its own",
     },
+    [GK_OPT_GGUF_ROPE] = {
+        .name = "gguf-rope", .kind = GK_KIND_CHOICE, .choice = {"plain", "yarn"},
+        .commands = WRITERS,
+        .help = "rope keys of a Grok GGUF: none (what SGLang computes, the default), or what "
+                "llama.cpp's converter writes",
+    },
     [GK_OPT_HASH] = {
         .name = "hash", .kind = GK_KIND_CHOICE, .choice = {"none", "output", "all"},
         .commands = WRITERS, .help = "which files get a SHA-256; default: output",

@@ -249,6 +249,39 @@ static bool check_space(const job *j, gk_err *err)
     return gk_fail_at(err, j->out, NULL);
 }
 
+/* The files of a GGUF are named after OUT: NAME.gguf, or NAME-00001-of-0000N.gguf. */
+static bool gguf_name(const job *j, gk_plan_options *options, gk_arena *a, gk_err *err)
+{
+    const char *base = gk_path_base(j->out);
+
+    if (!options->target->is_gguf)
+        return true;
+    if (!gk_ends_with(base, ".gguf") || strlen(base) == 5) {
+        gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "OUT must be a name that ends with .gguf");
+        return gk_fail_at(err, j->out, NULL);
+    }
+    options->out_name = gk_arena_strn(a, base, strlen(base) - 5, err);
+    return options->out_name != NULL;
+}
+
+/* The files of a split set stand beside each other, none of them may be in the way. */
+static bool may_write_files(const job *j, bool force, gk_err *err)
+{
+    const gk_plan *p = j->plan;
+    gk_arena *a = gk_arena_new(err);
+    char *dir = a == NULL ? NULL : gk_path_dir(a, j->out, err);
+    bool ok = dir != NULL;
+
+    for (uint64_t i = 0; ok && p->options.target->is_gguf && i < p->shards.n; i++) {
+        const char *path = gk_path_join(a, dir, p->shards.shard[i].name, err);
+        ok = path != NULL;
+        for (uint64_t k = 0; ok && k < j->model->n_inputs; k++)
+            ok = gk_output_allowed(path, j->model->input[k].file->path, force, err);
+    }
+    gk_arena_free(a);
+    return ok;
+}
+
 /* OUT must stay clear of all that is read; in a model of links that lies elsewhere. */
 static bool may_write(const job *j, bool force, gk_err *err)
 {
@@ -285,11 +318,13 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
 
     options->threads = cli->threads;
     options->memory_bytes = cli->memory;
+    options->gguf_rope = (gk_gguf_rope)(1 + gk_cli_choice(cli, GK_OPT_GGUF_ROPE, -1));
     if (dtype != NULL && gk_scheme_parse(dtype, &plain, &err))
         options->plain = &plain;
     j.model = gk_model_open_whole(cli->arg[0], &err);
-    bool ok = j.model != NULL && (dry || may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
-    ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL;
+    bool ok = j.model != NULL && gguf_name(&j, options, j.model->arena, &err) && (dry || may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
+    ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
+         && (dry || may_write_files(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
     if (ok)
         for (uint64_t i = 0; i < j.model->findings.n; i++)
             gk_cli_talk(cli, "%s: %s", j.model->findings.row[i].file,
