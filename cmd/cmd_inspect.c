@@ -5,6 +5,7 @@
 #include "cmd/cli.h"
 #include "cmd/short_name.h"
 #include "cmd/table.h"
+#include "formats/gguf.h"
 #include "formats/pattern.h"
 #include "quant/model.h"
 #include "verify/arch.h"
@@ -15,6 +16,16 @@ typedef struct job {
     bool         *show; /* of each tensor */
     uint64_t      parameters, bytes, n_shown;
 } job;
+
+/* The architecture as the config names it, else as the keys of a GGUF do. */
+static const char *arch_of(const gk_catalog *c)
+{
+    const char *name = gk_arch_name(c->config);
+
+    return strcmp(name, "unknown") == 0 && c->gguf != NULL && c->gguf->arch[0] != '\0'
+               ? c->gguf->arch
+               : name;
+}
 
 static void add_up(job *j)
 {
@@ -75,7 +86,7 @@ static void add_json(const job *j, gk_text *out)
 
     gk_cli_json(j->cli, out);
     gk_json_string(out, "format", c->format);
-    gk_json_string(out, "arch", gk_arch_name(c->config));
+    gk_json_string(out, "arch", arch_of(c));
     gk_json_open(out, "files", '[');
     for (uint64_t i = 0; i < c->n_inputs; i++) {
         gk_json_open(out, NULL, '{');
@@ -239,7 +250,9 @@ static void add_summary(const job *j, gk_text *out)
 
     for (uint64_t i = 0; i < c->n_inputs; i++)
         file_bytes += c->input[i].file->size;
-    gk_text_printf(out, "format      %s, architecture %s\n", c->format, gk_arch_name(c->config));
+    gk_text_printf(out, "format      %s, architecture ", c->format);
+    gk_text_escaped(out, arch_of(c), strlen(arch_of(c)));
+    gk_text_char(out, '\n');
     gk_text_printf(out, "files       %" PRIu64 " of weights, %s\n", c->n_inputs,
                    gk_human_both(a, file_bytes));
     gk_text_printf(out, "tensors     %s, stored as %s entries\n", gk_human_exact(a, c->n_tensors),

@@ -19,7 +19,7 @@ typedef struct maker {
     gk_catalog *c;
     const gk_gguf *g;
     gk_text text;
-    gk_severity absent; /* what a key that falls back to a default is */
+    bool own_defaults; /* llama.cpp's differ from a config.json's: say each */
     char key[128];
     gk_err *err;
     bool ok;
@@ -84,15 +84,15 @@ static bool get_real(maker *m, const char *key, double *out)
 }
 
 /* Says that a key is not there and what stands in for it; a value that is there but
- * unusable has its finding already. */
+ * unusable has its finding already. For Llama the stand-ins are what everybody takes. */
 static void say_default(maker *m, double value)
 {
     char text[96];
 
     snprintf(text, sizeof text, "missing: llama.cpp silently takes %.9g, and so does this config",
              value);
-    if (gk_gguf_find(m->g, m->key) == NULL)
-        say(m, m->absent, text);
+    if (m->own_defaults && gk_gguf_find(m->g, m->key) == NULL)
+        say(m, GK_WARN, text);
 }
 
 /* ---- members --------------------------------------------------------------------- */
@@ -224,7 +224,7 @@ static const char *scaling_of(maker *m)
     /* llama.cpp scales linearly when there is a factor and no type */
     if (get_real(m, "rope.scaling.factor", &factor) && factor != 0 && factor != 1) {
         find(m, "rope.scaling.type");
-        say(m, m->absent, "missing: llama.cpp silently takes linear, and so does this config");
+        say(m, GK_WARN, "missing: llama.cpp silently takes linear, and so does this config");
         return "linear";
     }
     return "original";
@@ -279,7 +279,7 @@ static bool has_dense(const maker *m)
 
 static void put_grok(maker *m)
 {
-    m->absent = GK_WARN;
+    m->own_defaults = true;
     put_model(m, "Grok1ForCausalLM", "git");
     put_vocabulary(m);
     put_sizes(m);
@@ -335,7 +335,6 @@ static void put_token(maker *m, const char *key, const char *name)
 
 static void put_llama_like(maker *m, const char *architecture, const char *type)
 {
-    m->absent = GK_NOTE;
     const uint64_t experts = count_of(m, "expert_count");
     if (experts > 0)
         put_model(m, "MixtralForCausalLM", "mixtral");
