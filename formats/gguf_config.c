@@ -97,7 +97,7 @@ static void say_default(maker *m, double value)
 
 /* ---- members --------------------------------------------------------------------- */
 
-/* The fewest digits that give the same float back, for what was one. */
+/* The fewest digits that give the same float back, for what was one; integers in full. */
 static void put_real(maker *m, const char *name, double v)
 {
     char digits[40];
@@ -111,6 +111,8 @@ static void put_real(maker *m, const char *name, double v)
         if (strtof(digits, NULL) == (float)v)
             break;
     }
+    if (fabs(v) < 1e15 && v == trunc(v))
+        snprintf(digits, sizeof digits, "%.0f", v);
     if (strspn(digits, "-0123456789") == strlen(digits))
         strcat(digits, ".0");
     gk_json_raw(&m->text, name, digits, strlen(digits));
