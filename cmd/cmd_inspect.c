@@ -5,6 +5,7 @@
 #include "cmd/cli.h"
 #include "cmd/short_name.h"
 #include "cmd/table.h"
+#include "formats/gguf.h"
 #include "formats/pattern.h"
 #include "quant/model.h"
 #include "verify/arch.h"
@@ -15,6 +16,16 @@ typedef struct job {
     bool         *show; /* of each tensor */
     uint64_t      parameters, bytes, n_shown;
 } job;
+
+/* The architecture as the config names it, else as the keys of a GGUF do. */
+static const char *arch_of(const gk_catalog *c)
+{
+    const char *name = gk_arch_name(c->config);
+
+    return strcmp(name, "unknown") == 0 && c->gguf != NULL && c->gguf->arch[0] != '\0'
+               ? c->gguf->arch
+               : name;
+}
 
 static void add_up(job *j)
 {
@@ -51,18 +62,42 @@ static void add_shape(const gk_tensor *t, gk_text *out)
     gk_json_close(out, ']');
 }
 
+/* Where the bytes of some pieces lie. */
+typedef struct place {
+    const gk_stored *stored;
+    uint64_t         off, bytes;
+} place;
+
+/* Takes the pieces from *k on that lie in one entry: one of them is its own range (an
+ * expert of a stack), several (interleaved rows) are the entry. False after the last. */
+static bool next_place(const gk_part *part, uint64_t *k, place *out)
+{
+    const uint64_t first = *k;
+
+    if (first >= part->n_pieces)
+        return false;
+    const gk_piece *p = &part->piece[first];
+    while (*k < part->n_pieces && part->piece[*k].stored == p->stored)
+        ++*k;
+    *out = *k == first + 1
+               ? (place){p->stored, p->off, p->n_rows * gk_row_bytes(part->dtype, p->n_cols)}
+               : (place){p->stored, p->stored->off, gk_stored_bytes(p->stored)};
+    return true;
+}
+
 static void add_parts(const job *j, const gk_tensor *t, gk_text *out)
 {
     gk_json_open(out, "parts", '[');
     for (int i = 0; i < gk_n_parts(t); i++) {
         gk_part_room room;
         const gk_part *part = gk_part_of(t, i, &room);
-        for (uint64_t k = 0; k < part->n_pieces; k++) {
-            const gk_piece *p = &part->piece[k];
+        uint64_t k = 0;
+        place at;
+        while (next_place(part, &k, &at)) {
             gk_json_open(out, NULL, '{');
-            gk_json_string(out, "file", j->c->input[p->stored->input].name);
-            gk_json_uint(out, "offset", p->off);
-            gk_json_uint(out, "bytes", p->n_rows * gk_row_bytes(part->dtype, p->n_cols));
+            gk_json_string(out, "file", j->c->input[at.stored->input].name);
+            gk_json_uint(out, "offset", at.off);
+            gk_json_uint(out, "bytes", at.bytes);
             gk_json_close(out, '}');
         }
     }
@@ -75,7 +110,7 @@ static void add_json(const job *j, gk_text *out)
 
     gk_cli_json(j->cli, out);
     gk_json_string(out, "format", c->format);
-    gk_json_string(out, "arch", gk_arch_name(c->config));
+    gk_json_string(out, "arch", arch_of(c));
     gk_json_open(out, "files", '[');
     for (uint64_t i = 0; i < c->n_inputs; i++) {
         gk_json_open(out, NULL, '{');
@@ -193,6 +228,30 @@ static void add_tree(const job *j, gk_text *out)
     gk_free(lines);
 }
 
+static void first_cells(gk_table *table, const gk_tensor *t, const char *shape)
+{
+    gk_table_cell(table, t != NULL ? t->name : "");
+    gk_table_cell(table, t != NULL ? gk_tensor_kind(t) : "");
+    gk_table_cell(table, t != NULL ? shape : "");
+}
+
+/* A line for each place of its bytes; the first one names it. */
+static void add_places(const job *j, gk_table *table, const gk_tensor *t, const char *shape)
+{
+    for (int p = 0; p < gk_n_parts(t); p++) {
+        gk_part_room room;
+        const gk_part *part = gk_part_of(t, p, &room);
+        uint64_t k = 0;
+        place at;
+        while (next_place(part, &k, &at)) {
+            first_cells(table, p == 0 && at.stored == part->piece[0].stored ? t : NULL, shape);
+            gk_table_cellf(table, "%" PRIu64, at.bytes);
+            gk_table_cell(table, j->c->input[at.stored->input].name);
+            gk_table_cellf(table, "%" PRIu64, at.off);
+        }
+    }
+}
+
 static void add_list(const job *j, gk_text *out)
 {
     const bool parts = gk_cli_has(j->cli, GK_OPT_PARTS);
@@ -207,25 +266,14 @@ static void add_list(const job *j, gk_text *out)
         if (!j->show[i])
             continue;
         shape_text(t, &shape);
-        for (int p = 0; p < (parts ? gk_n_parts(t) : 1); p++) {
-            gk_part_room room;
-            const gk_part *part = gk_n_parts(t) > 0 ? gk_part_of(t, p, &room) : NULL;
-            for (uint64_t k = 0; k < (parts && part != NULL ? part->n_pieces : 1); k++) {
-                const bool first = p == 0 && k == 0;
-                gk_table_cell(&table, first ? t->name : "");
-                gk_table_cell(&table, first ? gk_tensor_kind(t) : "");
-                gk_table_cell(&table, first ? shape.data : "");
-                if (!parts || part == NULL) {
-                    gk_table_cellf(&table, "%" PRIu64, gk_tensor_bytes(t));
-                    continue;
-                }
-                const gk_piece *s = &part->piece[k];
-                gk_table_cellf(&table, "%" PRIu64,
-                               s->n_rows * gk_row_bytes(part->dtype, s->n_cols));
-                gk_table_cell(&table, j->c->input[s->stored->input].name);
-                gk_table_cellf(&table, "%" PRIu64, s->off);
-            }
+        if (!parts || gk_n_parts(t) == 0) {
+            first_cells(&table, t, shape.data);
+            gk_table_cellf(&table, "%" PRIu64, gk_tensor_bytes(t));
+            for (int k = 0; parts && k < 2; k++)
+                gk_table_cell(&table, "");
+            continue;
         }
+        add_places(j, &table, t, shape.data);
     }
     gk_table_print(&table, out, gk_table_width(), j->cli->color);
     gk_table_free(&table);
@@ -240,7 +288,9 @@ static void add_summary(const job *j, gk_text *out)
 
     for (uint64_t i = 0; i < c->n_inputs; i++)
         file_bytes += c->input[i].file->size;
-    gk_text_printf(out, "format      %s, architecture %s\n", c->format, gk_arch_name(c->config));
+    gk_text_printf(out, "format      %s, architecture ", c->format);
+    gk_text_escaped(out, arch_of(c), strlen(arch_of(c)));
+    gk_text_char(out, '\n');
     gk_text_printf(out, "files       %" PRIu64 " of weights, %s\n", c->n_inputs,
                    gk_human_both(a, file_bytes));
     gk_text_printf(out, "tensors     %s, stored as %s entries\n", gk_human_exact(a, c->n_tensors),

@@ -19,7 +19,7 @@ typedef struct maker {
     gk_catalog *c;
     const gk_gguf *g;
     gk_text text;
-    gk_severity absent; /* what a key that falls back to a default is */
+    bool own_defaults; /* llama.cpp's differ from a config.json's: say each */
     char key[128];
     gk_err *err;
     bool ok;
@@ -84,20 +84,20 @@ static bool get_real(maker *m, const char *key, double *out)
 }
 
 /* Says that a key is not there and what stands in for it; a value that is there but
- * unusable has its finding already. */
+ * unusable has its finding already. For Llama the stand-ins are what everybody takes. */
 static void say_default(maker *m, double value)
 {
     char text[96];
 
     snprintf(text, sizeof text, "missing: llama.cpp silently takes %.9g, and so does this config",
              value);
-    if (gk_gguf_find(m->g, m->key) == NULL)
-        say(m, m->absent, text);
+    if (m->own_defaults && gk_gguf_find(m->g, m->key) == NULL)
+        say(m, GK_WARN, text);
 }
 
 /* ---- members --------------------------------------------------------------------- */
 
-/* The fewest digits that give the same float back, for what was one. */
+/* The fewest digits that give the same float back, for what was one; integers in full. */
 static void put_real(maker *m, const char *name, double v)
 {
     char digits[40];
@@ -111,6 +111,8 @@ static void put_real(maker *m, const char *name, double v)
         if (strtof(digits, NULL) == (float)v)
             break;
     }
+    if (fabs(v) < 1e15 && v == trunc(v))
+        snprintf(digits, sizeof digits, "%.0f", v);
     if (strspn(digits, "-0123456789") == strlen(digits))
         strcat(digits, ".0");
     gk_json_raw(&m->text, name, digits, strlen(digits));
@@ -224,7 +226,7 @@ static const char *scaling_of(maker *m)
     /* llama.cpp scales linearly when there is a factor and no type */
     if (get_real(m, "rope.scaling.factor", &factor) && factor != 0 && factor != 1) {
         find(m, "rope.scaling.type");
-        say(m, m->absent, "missing: llama.cpp silently takes linear, and so does this config");
+        say(m, GK_WARN, "missing: llama.cpp silently takes linear, and so does this config");
         return "linear";
     }
     return "original";
@@ -279,7 +281,7 @@ static bool has_dense(const maker *m)
 
 static void put_grok(maker *m)
 {
-    m->absent = GK_WARN;
+    m->own_defaults = true;
     put_model(m, "Grok1ForCausalLM", "git");
     put_vocabulary(m);
     put_sizes(m);
@@ -335,7 +337,6 @@ static void put_token(maker *m, const char *key, const char *name)
 
 static void put_llama_like(maker *m, const char *architecture, const char *type)
 {
-    m->absent = GK_NOTE;
     const uint64_t experts = count_of(m, "expert_count");
     if (experts > 0)
         put_model(m, "MixtralForCausalLM", "mixtral");

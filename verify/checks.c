@@ -208,10 +208,20 @@ static bool report_values(gk_catalog *c, const gk_tensor *t, const seen *s, gk_e
     return ok;
 }
 
+/* Whether a tensor was put together of several entries, such as the slices of ranks; pieces
+ * may also be the interleaved rows of one entry. */
+static bool has_slices(const gk_tensor *t)
+{
+    if (t->whole != NULL || t->scheme != NULL || t->n_parts == 0)
+        return false;
+    const gk_part *part = &t->part[0];
+    return part->n_pieces > 1 && part->piece[0].stored != part->piece[1].stored;
+}
+
 /* Column slices of w2 that are zero leave no row zero: a part of every row is. */
 static bool check_zero_slices(gk_catalog *c, const gk_tensor *t, gk_err *err)
 {
-    if (t->whole != NULL || t->scheme != NULL || t->n_parts == 0 || t->part[0].n_pieces < 2)
+    if (!has_slices(t))
         return true;
     const uint64_t bytes = gk_min(gk_stored_bytes(t->part[0].piece[0].stored), 65536);
     unsigned char *buf = gk_alloc(bytes, 1, err);
@@ -256,7 +266,7 @@ static bool check_repeated_slices(gk_catalog *c, const gk_tensor *t, gk_err *err
 {
     const uint64_t buf_bytes = 4096;
 
-    if (t->whole != NULL || t->scheme != NULL || t->n_parts == 0)
+    if (!has_slices(t))
         return true;
     unsigned char *buf = gk_alloc(2 * buf_bytes, 1, err);
     bool ok = buf != NULL;
