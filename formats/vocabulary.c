@@ -12,22 +12,23 @@
 
 static const char tok_json[] = "tokenizer.tok.json", hf_json[] = "tokenizer.json";
 
-const char gk_grok2_chat_template[] =
-    "{%- for message in messages -%}\n"
-    "{%- if message['role'] == 'user' -%}\n"
-    "{{- 'Human: ' + (message['content'] | trim) -}}\n"
-    "{%- elif message['role'] == 'system' -%}\n"
-    "{{- 'System: ' + (message['content'] | trim) -}}\n"
-    "{%- elif message['role'] == 'assistant' -%}\n"
-    "{{- 'Assistant: ' + message['content'] -}}\n"
-    "{%- else -%}\n"
-    "{{- raise_exception('a message is of user, system or assistant') -}}\n"
-    "{%- endif -%}\n"
-    "{{- '<|separator|>\\n\\n' -}}\n"
-    "{%- endfor -%}\n"
-    "{%- if add_generation_prompt -%}\n"
-    "{{- 'Assistant:' -}}\n"
-    "{%- endif -%}\n";
+/* llama.cpp knows a Grok-2 template by the words from 'Assistant: ' to <|separator|>, both
+ * blanks before the plus included (src/llama-chat.cpp). */
+const char gk_grok2_chat_template[]
+    = "{%- for message in messages -%}\n"
+      "{%- if message['role'] == 'user' -%}\n"
+      "{{- 'Human: ' + (message['content'] | trim) + '<|separator|>\\n\\n' -}}\n"
+      "{%- elif message['role'] == 'system' -%}\n"
+      "{{- 'System: ' + (message['content'] | trim) + '<|separator|>\\n\\n' -}}\n"
+      "{%- elif message['role'] == 'assistant' -%}\n"
+      "{{- 'Assistant: '  + message['content'] + '<|separator|>\\n\\n' -}}\n"
+      "{%- else -%}\n"
+      "{{- raise_exception('a message is of user, system or assistant') -}}\n"
+      "{%- endif -%}\n"
+      "{%- endfor -%}\n"
+      "{%- if add_generation_prompt -%}\n"
+      "{{- 'Assistant:' -}}\n"
+      "{%- endif -%}\n";
 
 /* ---- for the readers ------------------------------------------------------------- */
 

@@ -97,8 +97,9 @@ static bool compile(gk_tokenizer *t, unsigned i, gk_err *err)
                                    NULL);
     if (t->code[i] == NULL && !pattern.failed) {
         pcre2_get_error_message(code, why, sizeof why);
-        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "\"pat_str\": %s at character %zu of '%.100s'",
-                (const char *)why, (size_t)at, pattern.data);
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "%s: %s at character %zu of '%.100s'",
+                t->v.kind == GK_BPE_RANKS ? "\"pat_str\"" : "its pattern", (const char *)why,
+                (size_t)at, pattern.data);
         gk_fail_at(err, t->v.file, NULL);
     }
     gk_text_free(&pattern);
@@ -111,10 +112,12 @@ static bool compile(gk_tokenizer *t, unsigned i, gk_err *err)
 static bool prepare(gk_tokenizer *t, gk_err *err)
 {
     if (t->v.n == 0)
-        return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "the model brings no tokenizer: use --token-ids");
+        return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                       "the model brings no tokenizer (tokenizer.tok.json, tokenizer.json or keys "
+                       "of a GGUF); eval takes --token-ids instead");
     if (t->v.cannot != NULL) {
         gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
-                "texts cannot be encoded: %s (--token-ids works)", t->v.cannot);
+                "texts cannot be encoded: %s; eval takes --token-ids instead", t->v.cannot);
         return gk_fail_at(err, t->v.file, NULL);
     }
     if (!gk_bpe_init(&t->bpe, &t->v, err) || !index_specials(t, err))
