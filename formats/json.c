@@ -26,9 +26,17 @@ static void use_our_memory(void)
         json_set_alloc_funcs(jansson_alloc, gk_free);
 }
 
+/* Our cursor has passed the text by now: what jansson then calls bad syntax, or fails at
+ * without a reason, is an allocation that its lexer did not get. */
+static bool is_memory(enum json_error_code code)
+{
+    return code == json_error_out_of_memory || code == json_error_invalid_syntax
+           || code == json_error_unknown;
+}
+
 gk_json *gk_json_parse(const char *text, uint64_t len, const char *name, gk_err *err)
 {
-    json_error_t reason;
+    json_error_t reason = {0}; /* of the code, jansson sets no default */
     gk_scan s;
 
     use_our_memory();
@@ -45,8 +53,7 @@ gk_json *gk_json_parse(const char *text, uint64_t len, const char *name, gk_err 
         return gk_fail_at(err, name, NULL), NULL;
     json_t *root = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &reason);
     if (root == NULL) {
-        gk_fail(err,
-                json_error_code(&reason) == json_error_out_of_memory ? GK_ERR_NOMEM : GK_ERR_FORMAT,
+        gk_fail(err, is_memory(json_error_code(&reason)) ? GK_ERR_NOMEM : GK_ERR_FORMAT,
                 (uint64_t)reason.position, "JSON: line %d, column %d: %s", reason.line,
                 reason.column, reason.text);
         return gk_fail_at(err, name, NULL), NULL;

@@ -342,6 +342,6 @@ bool gk_vocabulary_tok_json(const gk_vocabulary *v, gk_text *out, gk_err *err)
     }
     gk_text_str(out, ",\"default_allowed_special\":[");
     write_tokens(out, v, false, false);
-    gk_text_str(out, "]}");
+    gk_text_str(out, "]}\n");
     return gk_text_ok(out, err);
 }

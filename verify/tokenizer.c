@@ -97,8 +97,9 @@ static bool compile(gk_tokenizer *t, unsigned i, gk_err *err)
                                    NULL);
     if (t->code[i] == NULL && !pattern.failed) {
         pcre2_get_error_message(code, why, sizeof why);
-        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "\"pat_str\": %s at character %zu of '%.100s'",
-                (const char *)why, (size_t)at, pattern.data);
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "%s: %s at character %zu of '%.100s'",
+                t->v.kind == GK_BPE_RANKS ? "\"pat_str\"" : "its pattern", (const char *)why,
+                (size_t)at, pattern.data);
         gk_fail_at(err, t->v.file, NULL);
     }
     gk_text_free(&pattern);
