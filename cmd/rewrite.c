@@ -322,7 +322,8 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     if (dtype != NULL && gk_scheme_parse(dtype, &plain, &err))
         options->plain = &plain;
     j.model = gk_model_open_whole(cli->arg[0], &err);
-    bool ok = j.model != NULL && gguf_name(&j, options, j.model->arena, &err) && (dry || may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
+    bool ok = j.model != NULL && gguf_name(&j, options, j.model->arena, &err)
+              && (dry || may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
     ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
          && (dry || may_write_files(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
     if (ok)

@@ -32,6 +32,7 @@
 #define LEAVES_FIRST 2
 #define LEAVES_LAYER 12
 #define MAX_EXPERTS  256u
+#define MAX_PATH     4096
 
 typedef enum size_name { VOCAB, HIDDEN, EXPERTS, WIDTH, KEYS, QUERIES, N_SIZES } size_name;
 
@@ -136,17 +137,17 @@ static bool list_names(gk_arena *a, const gk_source *s, const char *const **name
     return inner != NULL;
 }
 
+/* Allocates nothing, so that it cannot fail: what ckpt-0 holds is seen when it is opened. */
 static bool grok1_is(const gk_source *s)
 {
-    const char *const *name = NULL;
-    uint64_t n = 0;
+    char path[MAX_PATH];
 
     if (!s->is_dir || s->index != NULL)
         return false;
-    gk_arena *a = gk_arena_new(NULL);
-    const bool is = a != NULL && list_names(a, s, &name, &n, NULL) && has_leaf(name, n);
-    gk_arena_free(a);
-    return is;
+    if (has_leaf(s->name, s->n_names))
+        return true;
+    const int n = snprintf(path, sizeof path, "%s/" FOLDER, s->path);
+    return s->member == NULL && n > 0 && n < MAX_PATH && gk_path_kind_of(path) == GK_PATH_DIR;
 }
 
 /* ---- reading a leaf ------------------------------------------------------------------ */
@@ -404,6 +405,12 @@ static bool load_leaves(job *j)
 
     if (!list_names(j->c->arena, j->s, &name, &n, j->err))
         return false;
+    if (!has_leaf(name, n)) {
+        gk_fail(j->err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                "no tensor00000_000 and so on in " FOLDER ": a newer checkpoint of JAX (Orbax) "
+                "must be exported first");
+        return gk_fail_at(j->err, j->c->path, NULL);
+    }
     for (uint64_t i = 0; i < n; i++) {
         if (!is_leaf_name(name[i], &index, &shard))
             continue;

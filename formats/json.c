@@ -13,9 +13,15 @@ static const json_t *in(const gk_json *node)
     return (const json_t *)node;
 }
 
+/* jansson calls some of its own failures to allocate errors of syntax */
+static _Thread_local bool memory_ended;
+
 static void *jansson_alloc(size_t n)
 {
-    return gk_alloc(n, 1, NULL);
+    void *p = gk_alloc(n, 1, NULL);
+
+    memory_ended |= p == NULL;
+    return p;
 }
 
 static void use_our_memory(void)
@@ -51,11 +57,12 @@ gk_json *gk_json_parse(const char *text, uint64_t len, const char *name, gk_err 
                                   : "expected an object '{' at the top level");
     if (!gk_scan_skip(&s) || !gk_scan_done(&s))
         return gk_fail_at(err, name, NULL), NULL;
+    memory_ended = false;
     json_t *root = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &reason);
     if (root == NULL) {
-        gk_fail(err, is_memory(json_error_code(&reason)) ? GK_ERR_NOMEM : GK_ERR_FORMAT,
-                (uint64_t)reason.position, "JSON: line %d, column %d: %s", reason.line,
-                reason.column, reason.text);
+        gk_fail(err, memory_ended ? GK_ERR_NOMEM : GK_ERR_FORMAT, (uint64_t)reason.position,
+                "JSON: line %d, column %d: %s", reason.line, reason.column,
+                memory_ended ? "out of memory" : reason.text);
         return gk_fail_at(err, name, NULL), NULL;
     }
     return (gk_json *)root;

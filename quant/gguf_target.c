@@ -149,8 +149,8 @@ static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_
     if (type == item->to.cast)
         return true;
     if (p->options.strict) {
-        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "blocks of %s do not divide its rows (--strict)",
-                item->to.name);
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                "blocks of %s do not divide its rows (--strict)", item->to.name);
         return gk_fail_at(err, NULL, t->name);
     }
     item->to = gk_scheme_cast(type);

@@ -148,6 +148,20 @@ static bool open_model(gk_err *err)
     return ok;
 }
 
+static const char *model_path; /* a model of another format */
+
+static bool open_other(gk_err *err)
+{
+    gk_catalog *c = gk_catalog_open(model_path, err);
+    const bool ok = c != NULL;
+    for (uint64_t i = 0; ok && i < c->findings.n; i++)
+        assert_true(c->findings.row[i].severity < GK_BAD);
+    if (ok)
+        assert_true(c->n_tensors > 0);
+    gk_catalog_close(c);
+    return ok;
+}
+
 static gk_catalog *model; /* opened while nothing fails */
 
 static gk_plan *make_plan(gk_err *err)
@@ -244,6 +258,21 @@ static void opening_a_model(void **state)
     sweep(open_model, "open whole", 1);
 }
 
+static void opening_other_formats(void **state)
+{
+    static const char *const path[] = {
+        "testdata/grok1-mini",          "testdata/grok1-mini/ckpt-0",
+        "testdata/torch/views.pt",      "testdata/torch/wrapped.pt",
+        "testdata/torch/sharded",       "testdata/pickle/numpy1_u8_f_p5.pkl",
+        "testdata/pickle/jax_f32_p4.pkl"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof path / sizeof path[0]; i++) {
+        model_path = path[i];
+        sweep(open_other, model_path, 1);
+    }
+}
+
 static void with_model(work_fn *work, const char *name, uint64_t step)
 {
     gk_err err = {0};
@@ -294,6 +323,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening_a_catalog), cmocka_unit_test(opening_a_model),
+        cmocka_unit_test(opening_other_formats),
         cmocka_unit_test(planning),          cmocka_unit_test(quantizing),
         cmocka_unit_test(tokenizing),        cmocka_unit_test(scoring),
         cmocka_unit_test(scoring_against_a_base),

@@ -361,6 +361,19 @@ static void a_leaf_in_shards_is_unsupported(void **state)
     assert_string_equal(err.file, "tensor00003_001");
 }
 
+static void another_checkpoint_of_jax_is_unsupported(void **state)
+{
+    gk_err err = {0};
+
+    (void)state;
+    fresh_dir(WORK "/model");
+    fresh_dir(CKPT);
+    write_text(CKPT "/_METADATA", "{}");
+    assert_null(gk_catalog_open(WORK "/model", &err));
+    assert_int_equal(err.code, GK_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "Orbax"));
+}
+
 static void scales_that_do_not_divide_are_refused(void **state)
 {
     size_t n;
@@ -406,6 +419,7 @@ int main(void)
         cmocka_unit_test(a_damaged_leaf_is_malformed),
         cmocka_unit_test(codes_that_nobody_scales_are_bad),
         cmocka_unit_test(a_leaf_in_shards_is_unsupported),
+        cmocka_unit_test(another_checkpoint_of_jax_is_unsupported),
         cmocka_unit_test(scales_that_do_not_divide_are_refused),
     };
     return cmocka_run_group_tests(tests, open_work, close_work);

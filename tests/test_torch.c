@@ -221,7 +221,7 @@ typedef struct member {
 static void put(FILE *f, uint64_t value, int width)
 {
     for (int i = 0; i < width; i++)
-        fputc((int)(value >> 8 * i & 0xFF), f);
+        fputc(i < 8 ? (int)(value >> 8 * i & 0xFF) : 0, f);
 }
 
 static void make_zip(const char *path, const member *m, size_t n, const char *before_end)

@@ -9,6 +9,7 @@
 #include "formats/checked.h"
 #include "formats/grok2.h"
 #include "formats/hash.h"
+#include "quant/blocks.h"
 #include "quant/kernels.h"
 #include "verify/tokenizer.h"
 
@@ -122,6 +123,19 @@ static void scan_nonfinite(gk_dtype dtype, const unsigned char *p, uint64_t n, u
     }
 }
 
+/* ggml's blocks hold no NaN of their own, but their scales may be one. */
+static void scan_blocks(const gk_blocks *blocks, const unsigned char *p, uint64_t n, uint64_t at,
+                        seen *s)
+{
+    const gk_dtype_row *type = gk_dtype_get(blocks->dtype);
+
+    if (blocks->valid(p, n))
+        return;
+    for (uint64_t i = 0; i < n; i += type->block_elems, p += type->block_bytes)
+        if (!blocks->valid(p, type->block_elems) && s->n_nan++ == 0)
+            s->first_nan = at + i;
+}
+
 static bool is_zero(const unsigned char *p, uint64_t n)
 {
     /* the sign bit of a zero does not make it a value */
@@ -146,6 +160,7 @@ static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_er
     for (int i = 0; ok && i < gk_n_parts(t); i++) {
         gk_part_room room;
         const gk_part *part = gk_part_of(t, i, &room);
+        const gk_blocks *blocks = gk_blocks_of(part->dtype);
         const bool floats = part->dtype == GK_BF16 || part->dtype == GK_F16
                             || part->dtype == GK_F32;
         const uint64_t row_bytes = gk_row_bytes(part->dtype, part->n_cols);
@@ -168,6 +183,10 @@ static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_er
                     s->width = part->n_cols;
                     scan_nonfinite(part->dtype, buf, n * m, r * part->n_cols + col, s);
                 }
+                if (ok && blocks != NULL) {
+                    s->width = part->n_cols;
+                    scan_blocks(blocks, buf, n * m, r * part->n_cols + col, s);
+                }
                 for (uint64_t k = 0;
                      ok && floats && t->scheme == NULL && m == part->n_cols && k < n; k++)
                     if (is_zero(buf + k * width, width) && s->zero_rows++ == 0)
@@ -184,19 +203,20 @@ static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_er
 static bool report_values(gk_catalog *c, const gk_tensor *t, const seen *s, gk_err *err)
 {
     const char *file = t->whole != NULL ? c->input[t->whole->input].name : NULL;
+    const bool codes = t->scheme != NULL || gk_dtype_is_block((gk_dtype)t->dtype);
     gk_findings *f = &c->findings;
     bool ok = true;
 
     if (s->n_nan > 0)
         ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
                               "%" PRIu64 " NaN%s, the first at row %" PRIu64 ", column %" PRIu64,
-                              s->n_nan, t->scheme != NULL ? " among its scales" : "",
+                              s->n_nan, codes ? " among its scales" : "",
                               s->first_nan / s->width, s->first_nan % s->width);
     if (ok && s->n_inf > 0)
         ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
                               "%" PRIu64 " infinities (Inf)%s, the first at row %" PRIu64
                               ", column %" PRIu64,
-                              s->n_inf, t->scheme != NULL ? " among its scales" : "",
+                              s->n_inf, codes ? " among its scales" : "",
                               s->first_inf / s->width, s->first_inf % s->width);
     if (ok && s->zero_rows > 0 && gk_rows(t) > 0 && gk_cols(t) > 0)
         ok = gk_findings_addf(f, "values",
