@@ -72,6 +72,11 @@ static const gk_option options[GK_N_OPTS] = {
         .commands = GK_CMD_QUANTIZE,
         .help = "how scales are chosen: from the largest value, or by least squared error",
     },
+    [GK_OPT_STATS] = {
+        .name = "stats", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_QUANTIZE,
+        .help = "E[x^2] of the inputs of each matrix, which weighs errors: an imatrix of "
+                "llama.cpp, GGUF or .dat",
+    },
     [GK_OPT_DTYPE] = {
         .name = "dtype", .kind = GK_KIND_CHOICE, .choice = {"bf16", "f16", "f32"},
         .commands = WRITERS,

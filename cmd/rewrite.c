@@ -13,6 +13,7 @@
 #include "formats/output.h"
 #include "quant/model.h"
 #include "quant/run.h"
+#include "quant/stats.h"
 
 typedef struct job {
     const gk_cli   *cli;
@@ -322,7 +323,10 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     if (dtype != NULL && gk_scheme_parse(dtype, &plain, &err))
         options->plain = &plain;
     j.model = gk_model_open_whole(cli->arg[0], &err);
-    bool ok = j.model != NULL && gguf_name(&j, options, j.model->arena, &err)
+    const char *stats = gk_cli_string(cli, GK_OPT_STATS);
+    gk_stats *read = stats == NULL ? NULL : gk_stats_open(stats, &err);
+    options->stats = read;
+    bool ok = j.model != NULL && (stats == NULL || read != NULL) && gguf_name(&j, options, j.model->arena, &err)
               && (dry || may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
     ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
          && (dry || may_write_files(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
@@ -345,6 +349,7 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     gk_run_result_free(&j.result);
     gk_plan_free(j.plan);
     gk_recipe_free(recipe);
+    gk_stats_free(read);
     gk_catalog_close(j.model);
     return status;
 }

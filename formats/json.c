@@ -32,14 +32,6 @@ static void use_our_memory(void)
         json_set_alloc_funcs(jansson_alloc, gk_free);
 }
 
-/* Our cursor has passed the text by now: what jansson then calls bad syntax, or fails at
- * without a reason, is an allocation that its lexer did not get. */
-static bool is_memory(enum json_error_code code)
-{
-    return code == json_error_out_of_memory || code == json_error_invalid_syntax
-           || code == json_error_unknown;
-}
-
 gk_json *gk_json_parse(const char *text, uint64_t len, const char *name, gk_err *err)
 {
     json_error_t reason = {0}; /* of the code, jansson sets no default */

@@ -8,6 +8,7 @@
 #include "formats/checked.h"
 #include "quant/gguf_mix.h"
 #include "quant/model.h"
+#include "quant/stats.h"
 #include "quant/targets.h"
 
 #define NAME_BYTES 128
@@ -175,6 +176,51 @@ bool gk_gguf_fit(gk_plan *p, gk_err *err)
                              "plain names, its exceptions may differ", gk_mix_name(p->mix)))
         return false;
     return true;
+}
+
+/* ---- importance ------------------------------------------------------------------- */
+
+/* token_embd may have statistics of another length (llama-quantize ignores them too). */
+static bool set_importance(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_err *err)
+{
+    place at;
+
+    if (!find_place(m, item->from, &at, err))
+        return false;
+    if (strcmp(at.name, "token_embd.weight") == 0 && item->from->ndim == 2) {
+        gk_err ignored = {0};
+        gk_stats_find(p->options.stats, at.name, 0, gk_cols(item->from), &item->importance,
+                      &ignored);
+        return true;
+    }
+    return gk_stats_find(p->options.stats, at.name, at.at.is_stacked ? at.at.expert : 0,
+                         gk_cols(item->from), &item->importance, err);
+}
+
+bool gk_gguf_importance(gk_plan *p, gk_err *err)
+{
+    gk_gguf_model m;
+    uint64_t n = 0, without = 0;
+
+    if (p->options.stats == NULL)
+        return true;
+    if (!gk_gguf_model_read(p->from, &m, err))
+        return false;
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        gk_plan_item *item = &p->item[i];
+        const bool coded = gk_scheme_is_coded(&item->to)
+                           || (item->to.kind == GK_SCHEME_CAST && gk_dtype_is_block(item->to.cast));
+        if (!coded)
+            continue;
+        if (!set_importance(p, &m, item, err))
+            return false;
+        n++;
+        without += item->importance == NULL;
+    }
+    return without == 0
+           || gk_findings_addf(&p->notes, "stats", GK_NOTE, NULL, NULL, err,
+                               "%" PRIu64 " of %" PRIu64 " quantized tensors have no statistics",
+                               without, n);
 }
 
 /* ---- entries ---------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include "formats/checked.h"
 #include "quant/blocks.h"
 #include "quant/model.h"
+#include "quant/stats.h"
 #include "quant/targets.h"
 
 #define DEFAULT_SHARD_BYTES UINT64_C(5000000000)
@@ -91,7 +92,8 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
             return gk_fail_at(err, NULL, item->from->name);
         }
     }
-    return p->options.target->fit == NULL || p->options.target->fit(p, err);
+    return (p->options.target->fit == NULL || p->options.target->fit(p, err))
+           && gk_gguf_importance(p, err);
 }
 
 /* ---- stored tensors ---------------------------------------------------------- */
@@ -288,6 +290,8 @@ static uint64_t catalog_bytes(const gk_plan *p)
 
     for (uint64_t i = 0; i < p->shards.n; i++)
         headers += 3 * p->shards.shard[i].header_bytes;
+    if (p->options.stats != NULL)
+        headers += p->options.stats->bytes;
     return headers + c->n_stored * 160 + c->n_tensors * (512 + sizeof(gk_plan_item))
            + p->n_entries * (sizeof(gk_entry) + 160);
 }
@@ -424,6 +428,8 @@ static bool name_the_job(gk_plan *p, gk_err *err)
     }
     for (uint64_t i = 0; i < p->n_items; i++)
         hash_text(h, p->item[i].to.name);
+    if (p->options.stats != NULL)
+        hash_text(h, p->options.stats->sha256);
     for (uint64_t i = 0; i < p->shards.n; i++) {
         hash_text(h, p->shards.shard[i].name);
         gk_hash_add(h, p->shards.shard[i].header, p->shards.shard[i].header_bytes);

@@ -35,6 +35,9 @@ bool gk_ct_config(const gk_plan *p, gk_text *out, gk_err *err);
  * ones as llama-quantize does. */
 bool gk_gguf_fit(gk_plan *p, gk_err *err);
 
+/* Sets the importance of every item's columns from p->options.stats, whatever the target. */
+bool gk_gguf_importance(gk_plan *p, gk_err *err);
+
 /* Fills p->entry: ggml's names, the experts of a layer stacked. */
 bool gk_gguf_entries(gk_plan *p, gk_err *err);
 
