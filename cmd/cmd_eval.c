@@ -282,8 +282,7 @@ static gk_table layer_table(const gk_score *s)
 {
     static const gk_column columns[]
         = {{"layer", true, false}, {"rel. error", true, false}, {"router agrees", true, false}};
-    gk_table table
-        = {.column = columns, .n_columns = s->n_experts > 0 ? 3 : 2, .indent = "  "};
+    gk_table table = {.column = columns, .n_columns = s->n_experts > 0 ? 3 : 2, .indent = "  "};
 
     for (uint64_t l = 0; l < s->n_layers; l++) {
         gk_table_cellf(&table, "%" PRIu64, l);

@@ -17,8 +17,7 @@ static const struct preset {
     {"llama.cpp",
      {.gelu_tanh = true, .renorm = GK_RENORM_ON, .rope = GK_ROPE_YARN, .rope_magnitude = true}},
     /* the same engine on a file without rope scaling keys */
-    {"llama.cpp-plain",
-     {.gelu_tanh = true, .renorm = GK_RENORM_ON, .rope = GK_ROPE_ORIGINAL}},
+    {"llama.cpp-plain", {.gelu_tanh = true, .renorm = GK_RENORM_ON, .rope = GK_ROPE_ORIGINAL}},
     /* vLLM 0.24 caps the logits before it scales them, and renormalises Grok-1's experts */
     {"vllm",
      {.router_cap = true, .renorm = GK_RENORM_ALONE, .rope = GK_ROPE_ORIGINAL, .cap_first = true}},
@@ -142,7 +141,7 @@ static const struct row {
     const rope_row *ropes;
     bool            nested;     /* keys of rope stand in an object of their own           */
     const char     *activation; /* the only "hidden_act" there is; NULL: presets decide   */
-    const char     *refused;    /* a boolean that must not be true: another computation    */
+    const char     *refused;    /* a boolean that must not be true: another computation   */
     bool            windowed;   /* "sliding_window" counts: absent 4096, null none         */
 } rows[GK_N_FAMILIES] = {
     [GK_FAMILY_GROK2] = {

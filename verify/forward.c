@@ -466,7 +466,8 @@ static bool open_rows(gk_stream *s, const gk_logit_job *job, gk_err *err)
 bool gk_stream_logits(gk_stream *s, gk_stream *other, const gk_logit_job *job, gk_err *err)
 {
     const gk_tensor *head = gk_layer_tensor(s, GK_WEIGHT_HEAD, 0, 0, err);
-    const gk_tensor *second = other == NULL ? NULL : gk_layer_tensor(other, GK_WEIGHT_HEAD, 0, 0, err);
+    const gk_tensor *second
+        = other == NULL ? NULL : gk_layer_tensor(other, GK_WEIGHT_HEAD, 0, 0, err);
     bool ok = head != NULL && (other == NULL || second != NULL) && open_rows(s, job, err)
               && (other == NULL || open_rows(other, job, err));
     const uint64_t rows = ok ? gk_block_rows(gk_rows(head), gk_cols(head)) : 1;
