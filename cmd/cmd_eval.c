@@ -71,20 +71,38 @@ static bool read_ids(job *j, const char *path)
 
 /* ---- how to compute --------------------------------------------------------------- */
 
+/* Where engines agree there is nothing to choose. */
+static bool refuse_switches(job *j)
+{
+    static const gk_opt options[]
+        = {GK_OPT_PRESET, GK_OPT_GELU, GK_OPT_ROPE, GK_OPT_ROPE_MAGNITUDE, GK_OPT_RENORM,
+           GK_OPT_ROUTER_CAP, GK_OPT_TEMPERATURE, GK_OPT_FINAL_ORDER};
+
+    j->preset = "none";
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (gk_cli_has(j->cli, options[i]))
+            return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF,
+                           "--%s chooses among the ways in which engines compute Grok: on %s they "
+                           "agree", gk_option_get(options[i])->name, j->arch.name);
+    return true;
+}
+
 static bool set_switches(job *j)
 {
     gk_switches *s = &j->score.forward.switches;
     static const gk_rope ropes[] = {GK_ROPE_CONFIG, GK_ROPE_ORIGINAL, GK_ROPE_YARN,
                                     GK_ROPE_YARN_LOG, GK_ROPE_THETA_SCALE};
 
+    if (j->arch.preset == NULL)
+        return refuse_switches(j);
     j->preset = gk_cli_string(j->cli, GK_OPT_PRESET);
     if (j->preset == NULL)
-        j->preset = "sglang";
+        j->preset = j->arch.preset;
     if (!gk_preset_find(j->preset, s))
         return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "unknown preset '%s'", j->preset);
     s->gelu_tanh = gk_cli_choice(j->cli, GK_OPT_GELU, s->gelu_tanh) == 1;
     s->rope_magnitude = gk_cli_choice(j->cli, GK_OPT_ROPE_MAGNITUDE, s->rope_magnitude) == 1;
-    s->renorm = gk_cli_choice(j->cli, GK_OPT_RENORM, s->renorm) == 1;
+    s->renorm = (gk_renorm)gk_cli_choice(j->cli, GK_OPT_RENORM, (int)s->renorm);
     s->router_cap = gk_cli_choice(j->cli, GK_OPT_ROUTER_CAP, s->router_cap) == 1;
     s->temperature = gk_cli_choice(j->cli, GK_OPT_TEMPERATURE, s->temperature) == 1;
     s->cap_first = gk_cli_choice(j->cli, GK_OPT_FINAL_ORDER, s->cap_first) == 1;
@@ -248,12 +266,13 @@ static gk_table layer_table(const gk_score *s)
 {
     static const gk_column columns[]
         = {{"layer", true, false}, {"rel. error", true, false}, {"router agrees", true, false}};
-    gk_table table = {.column = columns, .n_columns = 3, .indent = "  "};
+    gk_table table = {.column = columns, .n_columns = s->n_experts > 0 ? 3 : 2, .indent = "  "};
 
     for (uint64_t l = 0; l < s->n_layers; l++) {
         gk_table_cellf(&table, "%" PRIu64, l);
         gk_table_cellf(&table, "%.3e", s->layer[l].rel_error);
-        gk_table_cellf(&table, "%.2f %%", 100 * s->layer[l].router_agreement);
+        if (s->n_experts > 0)
+            gk_table_cellf(&table, "%.2f %%", 100 * s->layer[l].router_agreement);
     }
     return table;
 }
@@ -299,10 +318,11 @@ static void page_drift(const gk_score *s, gk_text *t)
         v[l] = s->layer[l].rel_error;
     if (v != NULL)
         gk_page_bars(t, "relative error by layer", v, s->n_layers);
-    gk_page_heading(t, "Tokens whose experts differ from the base's, by layer");
+    if (s->n_experts > 0)
+        gk_page_heading(t, "Tokens whose experts differ from the base's, by layer");
     for (uint64_t l = 0; v != NULL && l < s->n_layers; l++)
         v[l] = 1 - s->layer[l].router_agreement;
-    if (v != NULL)
+    if (v != NULL && s->n_experts > 0)
         gk_page_bars(t, "share of tokens with other experts", v, s->n_layers);
     gk_page_table(t, &table);
     gk_table_free(&table);
@@ -312,7 +332,6 @@ static void page_drift(const gk_score *s, gk_text *t)
 static bool write_page(const job *j, const gk_score *s)
 {
     const gk_forward_options *o = &j->score.forward;
-    gk_table table = expert_table(s);
     gk_text t = {0};
 
     gk_page_begin(&t, j->cli, NULL, true);
@@ -324,10 +343,13 @@ static bool write_page(const job *j, const gk_score *s)
     gk_page_fact(&t, "perplexity", "%.6f +- %.6f", s->ppl, s->ppl_err);
     if (j->base != NULL)
         page_drift(s, &t);
-    gk_page_heading(&t, "Use of the experts");
-    gk_page_table(&t, &table);
+    if (s->n_experts > 0) {
+        gk_table table = expert_table(s);
+        gk_page_heading(&t, "Use of the experts");
+        gk_page_table(&t, &table);
+        gk_table_free(&table);
+    }
     const bool ok = gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), j->err);
-    gk_table_free(&table);
     gk_text_free(&t);
     return ok;
 }

@@ -137,7 +137,8 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_PRESET] = {
         .name = "preset", .kind = GK_KIND_CHOICE,
-        .choice = {"sglang", "llama.cpp", "llama.cpp-plain", "vllm"}, .commands = GK_CMD_EVAL,
+        .choice = {"sglang", "llama.cpp", "llama.cpp-plain", "vllm", "grok1"},
+        .commands = GK_CMD_EVAL,
         .help = "compute what this engine computes; the switches below override",
     },
     [GK_OPT_GATE] = {

@@ -8,42 +8,102 @@
 
 #include "formats/checked.h"
 
-enum size { ONE, HIDDEN, Q_WIDTH, KV_WIDTH, DENSE, MOE, EXPERTS, VOCAB };
+enum size { ONE, HIDDEN, Q_WIDTH, KV_WIDTH, DENSE, MOE, EXPERTS, VOCAB, HALF_HEAD };
 enum scope { MODEL, LAYER, EXPERT };
+enum when { ALWAYS, WITH_DENSE, UNLESS_TIED, WITH_QKV_BIAS, WITH_O_BIAS, NEVER };
 
 /* dim[1] ONE marks a vector. Column-parallel matrices are cut on dim 0, row-parallel
  * ones on dim 1, tables by vocabulary: Megatron's convention, as SGLang loads it. */
-static const struct kind {
-    const char *name; /* between the prefix and ".weight" */
+struct kind {
+    gk_weight     role;
+    const char *name; /* between the prefix and the suffix */
     enum scope  scope;
     enum size   dim[2];
     int         axis;
-    bool        dense_only;
-} kinds[] = {
-    {"model.embed_tokens", MODEL, {VOCAB, HIDDEN}, 0, false},
-    {"lm_head", MODEL, {VOCAB, HIDDEN}, 0, false},
-    {"model.norm", MODEL, {HIDDEN, ONE}, -1, false},
-    {"mlp.gate_proj", LAYER, {DENSE, HIDDEN}, 0, true},
-    {"mlp.down_proj", LAYER, {HIDDEN, DENSE}, 1, true},
-    {"mlp.up_proj", LAYER, {DENSE, HIDDEN}, 0, true},
-    {"w1", EXPERT, {MOE, HIDDEN}, 0, false},
-    {"w2", EXPERT, {HIDDEN, MOE}, 1, false},
-    {"w3", EXPERT, {MOE, HIDDEN}, 0, false},
-    {"self_attn.k_proj", LAYER, {KV_WIDTH, HIDDEN}, 0, false},
-    {"self_attn.o_proj", LAYER, {HIDDEN, Q_WIDTH}, 1, false},
-    {"self_attn.q_proj", LAYER, {Q_WIDTH, HIDDEN}, 0, false},
-    {"self_attn.v_proj", LAYER, {KV_WIDTH, HIDDEN}, 0, false},
-    {"pre_attn_norm", LAYER, {HIDDEN, ONE}, -1, false},
-    {"post_attn_norm", LAYER, {HIDDEN, ONE}, -1, false},
-    {"pre_moe_norm", LAYER, {HIDDEN, ONE}, -1, false},
-    {"post_moe_norm", LAYER, {HIDDEN, ONE}, -1, false},
-    {"block_sparse_moe.gate", LAYER, {EXPERTS, HIDDEN}, -1, false},
+    enum when   when;   /* it is demanded; UNLESS_TIED and NEVER may be there anyway */
+    const char *suffix; /* NULL: ".weight" */
 };
 
-#define N_KINDS   ((int)(sizeof kinds / sizeof kinds[0]))
+/* In the order of the release's groups. */
+static const struct kind grok_kinds[] = {
+    {GK_WEIGHT_EMBEDDING, "model.embed_tokens", MODEL, {VOCAB, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_HEAD, "lm_head", MODEL, {VOCAB, HIDDEN}, 0, UNLESS_TIED, NULL},
+    {GK_WEIGHT_FINAL_NORM, "model.norm", MODEL, {HIDDEN, ONE}, -1, ALWAYS, NULL},
+    {GK_WEIGHT_GATE, "mlp.gate_proj", LAYER, {DENSE, HIDDEN}, 0, WITH_DENSE, NULL},
+    {GK_WEIGHT_DOWN, "mlp.down_proj", LAYER, {HIDDEN, DENSE}, 1, WITH_DENSE, NULL},
+    {GK_WEIGHT_UP, "mlp.up_proj", LAYER, {DENSE, HIDDEN}, 0, WITH_DENSE, NULL},
+    {GK_WEIGHT_EXPERT_GATE, "w1", EXPERT, {MOE, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_EXPERT_DOWN, "w2", EXPERT, {HIDDEN, MOE}, 1, ALWAYS, NULL},
+    {GK_WEIGHT_EXPERT_UP, "w3", EXPERT, {MOE, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_K, "self_attn.k_proj", LAYER, {KV_WIDTH, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_O, "self_attn.o_proj", LAYER, {HIDDEN, Q_WIDTH}, 1, ALWAYS, NULL},
+    {GK_WEIGHT_Q, "self_attn.q_proj", LAYER, {Q_WIDTH, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_V, "self_attn.v_proj", LAYER, {KV_WIDTH, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_PRE_ATTN_NORM, "pre_attn_norm", LAYER, {HIDDEN, ONE}, -1, ALWAYS, NULL},
+    {GK_WEIGHT_POST_ATTN_NORM, "post_attn_norm", LAYER, {HIDDEN, ONE}, -1, ALWAYS, NULL},
+    {GK_WEIGHT_PRE_FFN_NORM, "pre_moe_norm", LAYER, {HIDDEN, ONE}, -1, ALWAYS, NULL},
+    {GK_WEIGHT_POST_FFN_NORM, "post_moe_norm", LAYER, {HIDDEN, ONE}, -1, ALWAYS, NULL},
+    {GK_WEIGHT_ROUTER, "block_sparse_moe.gate", LAYER, {EXPERTS, HIDDEN}, -1, ALWAYS, NULL},
+};
+
+static const struct kind llama_kinds[] = {
+    {GK_WEIGHT_EMBEDDING, "model.embed_tokens", MODEL, {VOCAB, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_HEAD, "lm_head", MODEL, {VOCAB, HIDDEN}, 0, UNLESS_TIED, NULL},
+    {GK_WEIGHT_FINAL_NORM, "model.norm", MODEL, {HIDDEN, ONE}, -1, ALWAYS, NULL},
+    {GK_WEIGHT_PRE_ATTN_NORM, "input_layernorm", LAYER, {HIDDEN, ONE}, -1, ALWAYS, NULL},
+    {GK_WEIGHT_Q, "self_attn.q_proj", LAYER, {Q_WIDTH, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_K, "self_attn.k_proj", LAYER, {KV_WIDTH, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_V, "self_attn.v_proj", LAYER, {KV_WIDTH, HIDDEN}, 0, ALWAYS, NULL},
+    {GK_WEIGHT_O, "self_attn.o_proj", LAYER, {HIDDEN, Q_WIDTH}, 1, ALWAYS, NULL},
+    {GK_WEIGHT_Q_BIAS, "self_attn.q_proj", LAYER, {Q_WIDTH, ONE}, 0, WITH_QKV_BIAS, ".bias"},
+    {GK_WEIGHT_K_BIAS, "self_attn.k_proj", LAYER, {KV_WIDTH, ONE}, 0, WITH_QKV_BIAS, ".bias"},
+    {GK_WEIGHT_V_BIAS, "self_attn.v_proj", LAYER, {KV_WIDTH, ONE}, 0, WITH_QKV_BIAS, ".bias"},
+    {GK_WEIGHT_O_BIAS, "self_attn.o_proj", LAYER, {HIDDEN, ONE}, -1, WITH_O_BIAS, ".bias"},
+    {GK_WEIGHT_PRE_FFN_NORM, "post_attention_layernorm", LAYER, {HIDDEN, ONE}, -1, ALWAYS, NULL},
+    {GK_WEIGHT_GATE, "mlp.gate_proj", LAYER, {DENSE, HIDDEN}, 0, WITH_DENSE, NULL},
+    {GK_WEIGHT_UP, "mlp.up_proj", LAYER, {DENSE, HIDDEN}, 0, WITH_DENSE, NULL},
+    {GK_WEIGHT_DOWN, "mlp.down_proj", LAYER, {HIDDEN, DENSE}, 1, WITH_DENSE, NULL},
+    {GK_WEIGHT_IGNORED, "self_attn.rotary_emb.inv_freq", LAYER, {HALF_HEAD, ONE}, -1, NEVER, ""},
+};
+
+#define N(a)      ((int)(sizeof(a) / sizeof(a)[0]))
+#define N_GROUPS  N(grok_kinds)
 #define LAYERS    "model.layers."
 #define EXPERTS_  ".block_sparse_moe.experts."
 #define MAX_COUNT (UINT64_C(1) << 24) /* layers, experts, heads: far above any model */
+
+enum head { HEAD_OWN, HEAD_BY_CONFIG, HEAD_OPTIONAL };
+enum bias { BIAS_NONE, BIAS_QKV, BIAS_BY_CONFIG };
+
+/* A family's side of config.json. Widths: NULL key, no such part. */
+static const struct family {
+    const char        *name, *title;
+    const char        *class[3]; /* of "architectures" */
+    const struct kind *kind;
+    int                n_kinds;
+    const char        *moe_key, *dense_key, *dense_if; /* a boolean that switches it on */
+    enum head          head;
+    enum bias          bias;
+    bool               kv_heads_default; /* num_key_value_heads may be absent: all heads */
+} families[GK_N_FAMILIES] = {
+    [GK_FAMILY_UNKNOWN] = {.name = "unknown"},
+    [GK_FAMILY_GROK2] = {"grok2", "Grok-2", {"Grok1ForCausalLM"}, grok_kinds, N(grok_kinds),
+                         .moe_key = "moe_intermediate_size", .dense_key = "intermediate_size",
+                         .dense_if = "residual_moe"},
+    [GK_FAMILY_GROK1] = {"grok1", "Grok-1",
+                         {"Grok1ForCausalLM", "GrokForCausalLM", "Grok1ModelForCausalLM"},
+                         grok_kinds, N(grok_kinds), .moe_key = "intermediate_size",
+                         .head = HEAD_OPTIONAL, .kv_heads_default = true},
+    [GK_FAMILY_LLAMA] = {"llama", "Llama", {"LlamaForCausalLM"}, llama_kinds, N(llama_kinds),
+                         .dense_key = "intermediate_size", .head = HEAD_BY_CONFIG,
+                         .bias = BIAS_BY_CONFIG, .kv_heads_default = true},
+    [GK_FAMILY_MISTRAL] = {"mistral", "Mistral", {"MistralForCausalLM"}, llama_kinds,
+                           N(llama_kinds), .dense_key = "intermediate_size",
+                           .head = HEAD_BY_CONFIG, .kv_heads_default = true},
+    [GK_FAMILY_QWEN2] = {"qwen2", "Qwen2", {"Qwen2ForCausalLM"}, llama_kinds, N(llama_kinds),
+                         .dense_key = "intermediate_size", .head = HEAD_BY_CONFIG,
+                         .bias = BIAS_QKV, .kv_heads_default = true},
+};
 
 static uint64_t size_of(const gk_grok2 *g, enum size s)
 {
@@ -55,6 +115,7 @@ static uint64_t size_of(const gk_grok2 *g, enum size s)
     case MOE: return g->moe;
     case EXPERTS: return g->experts;
     case VOCAB: return g->vocab;
+    case HALF_HEAD: return g->head_dim / 2;
     case ONE: break;
     }
     return 1;
@@ -62,20 +123,57 @@ static uint64_t size_of(const gk_grok2 *g, enum size s)
 
 static bool has_kind(const gk_grok2 *g, const struct kind *k)
 {
-    return !k->dense_only || g->dense > 0;
+    switch (k->when) {
+    case WITH_DENSE: return g->dense > 0;
+    case WITH_QKV_BIAS: return g->qkv_bias;
+    case WITH_O_BIAS: return g->o_bias;
+    case ALWAYS:
+    case UNLESS_TIED:
+    case NEVER: break;
+    }
+    return true;
+}
+
+static bool is_optional(const gk_grok2 *g, const struct kind *k)
+{
+    return k->when == NEVER || (k->when == UNLESS_TIED && g->tied);
+}
+
+/* ---- which family ---------------------------------------------------------- */
+
+/* One class name stands for two models; Grok-2 is the one with a second MLP width. */
+static bool is_grok2(const gk_json *config)
+{
+    bool residual = false;
+
+    gk_json_as_bool(gk_json_get(config, "residual_moe"), &residual);
+    return residual || gk_json_get(config, "moe_intermediate_size") != NULL;
+}
+
+gk_family gk_family_of(const gk_json *config)
+{
+    const gk_json *list = gk_json_get(config, "architectures");
+    const char *name = gk_json_text(gk_json_at(list, 0), NULL);
+
+    for (int f = 1; name != NULL && f < GK_N_FAMILIES; f++)
+        for (int i = 0; i < N(families[f].class) && families[f].class[i] != NULL; i++)
+            if (strcmp(families[f].class[i], name) == 0
+                && (f != GK_FAMILY_GROK2 || is_grok2(config)))
+                return (gk_family)f;
+    return GK_FAMILY_UNKNOWN;
+}
+
+const char *gk_family_name(gk_family family)
+{
+    return families[family].name;
 }
 
 bool gk_grok2_is(const gk_json *config)
 {
-    const gk_json *list = gk_json_get(config, "architectures");
-    const char *name = gk_json_text(gk_json_at(list, 0), NULL);
-    bool residual = false;
-
-    if (name == NULL || strcmp(name, "Grok1ForCausalLM") != 0)
-        return false;
-    gk_json_as_bool(gk_json_get(config, "residual_moe"), &residual);
-    return residual || gk_json_get(config, "moe_intermediate_size") != NULL;
+    return gk_family_of(config) == GK_FAMILY_GROK2;
 }
+
+/* ---- sizes ------------------------------------------------------------------ */
 
 static bool read_count(const gk_json *config, const char *key, uint64_t max, uint64_t *out,
                        gk_err *err)
@@ -94,28 +192,70 @@ static bool read_count(const gk_json *config, const char *key, uint64_t max, uin
     return gk_fail_at(err, "config.json", NULL);
 }
 
-bool gk_grok2_sizes(const gk_json *config, gk_grok2 *g, gk_err *err)
+/* The widths of the two kinds of MLP, and how many experts. */
+static bool read_widths(const gk_json *config, const struct family *f, gk_grok2 *g, gk_err *err)
 {
     /* vLLM takes either name */
     const char *experts = gk_json_get(config, "num_local_experts") == NULL
                                   && gk_json_get(config, "num_experts") != NULL
                               ? "num_experts"
                               : "num_local_experts";
-    bool residual = false;
+    bool dense = f->dense_key != NULL && f->dense_if == NULL;
 
-    *g = (gk_grok2){0};
-    gk_json_as_bool(gk_json_get(config, "residual_moe"), &residual);
-    bool ok = read_count(config, "hidden_size", UINT32_MAX, &g->hidden, err)
-              && read_count(config, "num_hidden_layers", MAX_COUNT, &g->layers, err)
-              && read_count(config, "num_attention_heads", MAX_COUNT, &g->heads, err)
-              && read_count(config, "num_key_value_heads", MAX_COUNT, &g->kv_heads, err)
-              && read_count(config, "moe_intermediate_size", UINT32_MAX, &g->moe, err)
-              && read_count(config, experts, MAX_COUNT, &g->experts, err)
-              && read_count(config, "vocab_size", UINT32_MAX, &g->vocab, err)
-              && (!residual
-                  || read_count(config, "intermediate_size", UINT32_MAX, &g->dense, err));
-    if (!ok)
+    if (f->dense_if != NULL)
+        gk_json_as_bool(gk_json_get(config, f->dense_if), &dense);
+    return (f->moe_key == NULL
+            || (read_count(config, f->moe_key, UINT32_MAX, &g->moe, err)
+                && read_count(config, experts, MAX_COUNT, &g->experts, err)))
+           && read_count(config, "vocab_size", UINT32_MAX, &g->vocab, err)
+           && (!dense || read_count(config, f->dense_key, UINT32_MAX, &g->dense, err));
+}
+
+static void read_options(const gk_json *config, const struct family *f, gk_grok2 *g)
+{
+    bool bias = f->bias == BIAS_QKV;
+
+    g->tied = f->head == HEAD_OPTIONAL;
+    if (f->head == HEAD_BY_CONFIG)
+        gk_json_as_bool(gk_json_get(config, "tie_word_embeddings"), &g->tied);
+    if (f->bias == BIAS_BY_CONFIG)
+        gk_json_as_bool(gk_json_get(config, "attention_bias"), &bias);
+    g->qkv_bias = bias;
+    g->o_bias = bias && f->bias == BIAS_BY_CONFIG;
+}
+
+static bool refuse_unknown(const gk_json *config, gk_err *err)
+{
+    const gk_json *list = gk_json_get(config, "architectures");
+    const char *name = gk_json_text(gk_json_at(list, 0), NULL);
+    char known[80] = "";
+
+    for (int f = 1; f < GK_N_FAMILIES; f++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", f > 1 ? ", " : "",
+                 families[f].name);
+    gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "the architecture '%.60s' is not known, only %s",
+            name == NULL ? "" : name, known);
+    return gk_fail_at(err, "config.json", NULL);
+}
+
+bool gk_grok2_sizes(const gk_json *config, gk_grok2 *g, gk_err *err)
+{
+    *g = (gk_grok2){.family = gk_family_of(config)};
+    const struct family *f = &families[g->family];
+
+    if (g->family == GK_FAMILY_UNKNOWN)
+        return refuse_unknown(config, err);
+    if (!read_count(config, "hidden_size", UINT32_MAX, &g->hidden, err)
+        || !read_count(config, "num_hidden_layers", MAX_COUNT, &g->layers, err)
+        || !read_count(config, "num_attention_heads", MAX_COUNT, &g->heads, err))
         return false;
+    g->kv_heads = g->heads;
+    if (!(f->kv_heads_default && gk_json_is_null(gk_json_get(config, "num_key_value_heads")))
+        && !read_count(config, "num_key_value_heads", MAX_COUNT, &g->kv_heads, err))
+        return false;
+    if (!read_widths(config, f, g, err))
+        return false;
+    read_options(config, f, g);
     if (gk_json_is_null(gk_json_get(config, "head_dim")))
         g->head_dim = g->hidden / g->heads;
     else if (!read_count(config, "head_dim", MAX_COUNT, &g->head_dim, err))
@@ -129,6 +269,8 @@ bool gk_grok2_sizes(const gk_json *config, gk_grok2 *g, gk_err *err)
     return true;
 }
 
+/* ---- names ------------------------------------------------------------------ */
+
 /* Takes a decimal number without leading zeros; returns what follows, or NULL. */
 static const char *take_number(const char *s, uint64_t limit, int64_t *out)
 {
@@ -141,6 +283,11 @@ static const char *take_number(const char *s, uint64_t limit, int64_t *out)
         return NULL;
     *out = (int64_t)v;
     return end;
+}
+
+static const char *suffix_of(const struct kind *k)
+{
+    return k->suffix == NULL ? ".weight" : k->suffix;
 }
 
 bool gk_grok2_shape_of(const gk_grok2 *g, const char *name, gk_grok2_shape *out)
@@ -159,25 +306,70 @@ bool gk_grok2_shape_of(const gk_grok2 *g, const char *name, gk_grok2_shape *out)
         if (rest == NULL || *rest++ != '.')
             return false;
     }
-    for (int i = 0; i < N_KINDS; i++) {
-        const struct kind *k = &kinds[i];
+    const struct family *f = &families[g->family];
+    for (int i = 0; i < f->n_kinds; i++) {
+        const struct kind *k = &f->kind[i];
         const size_t len = strlen(k->name);
         if (k->scope != scope || !has_kind(g, k) || strncmp(rest, k->name, len) != 0
-            || strcmp(rest + len, ".weight") != 0)
+            || strcmp(rest + len, suffix_of(k)) != 0)
             continue;
         out->dim[0] = size_of(g, k->dim[0]);
         out->dim[1] = size_of(g, k->dim[1]);
         out->ndim = k->dim[1] == ONE ? 1 : 2;
         out->axis = k->axis;
+        out->role = k->role;
         out->kind = k->name;
+        out->optional = is_optional(g, k);
         return true;
     }
     return false;
 }
 
+static const struct kind *kind_of(const gk_grok2 *g, gk_weight role)
+{
+    const struct family *f = &families[g->family];
+
+    for (int i = 0; i < f->n_kinds; i++)
+        if (f->kind[i].role == role)
+            return has_kind(g, &f->kind[i]) ? &f->kind[i] : NULL;
+    return NULL;
+}
+
+bool gk_grok2_has(const gk_grok2 *g, gk_weight role)
+{
+    return kind_of(g, role) != NULL;
+}
+
+static const char *spell(const struct kind *k, uint64_t layer, uint64_t expert,
+                         char out[GK_GROK2_NAME])
+{
+    const char *suffix = suffix_of(k);
+
+    switch (k->scope) {
+    case MODEL: snprintf(out, GK_GROK2_NAME, "%s%s", k->name, suffix); break;
+    case LAYER:
+        snprintf(out, GK_GROK2_NAME, LAYERS "%" PRIu64 ".%s%s", layer, k->name, suffix);
+        break;
+    case EXPERT:
+        snprintf(out, GK_GROK2_NAME, LAYERS "%" PRIu64 EXPERTS_ "%" PRIu64 ".%s%s", layer, expert,
+                 k->name, suffix);
+        break;
+    }
+    return out;
+}
+
+const char *gk_grok2_spell(const gk_grok2 *g, gk_weight role, uint64_t layer, uint64_t expert,
+                           char out[GK_GROK2_NAME])
+{
+    const struct kind *k = kind_of(g, role);
+
+    out[0] = '\0';
+    return k == NULL ? out : spell(k, layer, expert, out);
+}
+
 static uint64_t copies(const gk_grok2 *g, const struct kind *k)
 {
-    if (!has_kind(g, k))
+    if (!has_kind(g, k) || is_optional(g, k))
         return 0;
     return k->scope == MODEL ? 1 : k->scope == LAYER ? g->layers : g->layers * g->experts;
 }
@@ -186,37 +378,24 @@ uint64_t gk_grok2_count(const gk_grok2 *g)
 {
     uint64_t n = 0;
 
-    for (int i = 0; i < N_KINDS; i++)
-        n += copies(g, &kinds[i]);
+    for (int i = 0; i < families[g->family].n_kinds; i++)
+        n += copies(g, &families[g->family].kind[i]);
     return n;
 }
 
 const char *gk_grok2_name(const gk_grok2 *g, uint64_t i, gk_arena *a, gk_err *err)
 {
-    int k = 0;
+    const struct kind *k = families[g->family].kind;
+    char name[GK_GROK2_NAME];
 
-    while (i >= copies(g, &kinds[k]))
-        i -= copies(g, &kinds[k++]);
-    const char *name = kinds[k].name;
-    switch (kinds[k].scope) {
-    case MODEL: return gk_arena_printf(a, err, "%s.weight", name);
-    case LAYER: return gk_arena_printf(a, err, LAYERS "%" PRIu64 ".%s.weight", i, name);
-    case EXPERT: break;
-    }
-    return gk_arena_printf(a, err, LAYERS "%" PRIu64 EXPERTS_ "%" PRIu64 ".%s.weight",
-                           i / g->experts, i % g->experts, name);
+    for (; i >= copies(g, k); k++)
+        i -= copies(g, k);
+    return k->scope == EXPERT
+               ? gk_arena_str(a, spell(k, i / g->experts, i % g->experts, name), err)
+               : gk_arena_str(a, spell(k, i, 0, name), err);
 }
 
 /* ---- a catalog against its config ---------------------------------------- */
-
-static int kind_index(const gk_grok2_shape *shape)
-{
-    int i = 0;
-
-    while (kinds[i].name != shape->kind)
-        i++;
-    return i;
-}
 
 static bool shape_fits(const gk_tensor *t, const gk_grok2_shape *shape)
 {
@@ -227,12 +406,27 @@ static bool shape_fits(const gk_tensor *t, const gk_grok2_shape *shape)
     return fits;
 }
 
-static bool say_shape(gk_catalog *c, const gk_tensor *t, const gk_grok2_shape *shape, gk_err *err)
+static const char *key_of(const gk_grok2 *g, enum size s)
 {
-    static const char *const sizes[]
-        = {"", "hidden_size", "num_attention_heads x head_dim", "num_key_value_heads x head_dim",
-           "intermediate_size", "moe_intermediate_size", "num_local_experts", "vocab_size"};
-    const struct kind *k = &kinds[kind_index(shape)];
+    static const char *const keys[] = {
+        [ONE] = "",
+        [HIDDEN] = "hidden_size",
+        [Q_WIDTH] = "num_attention_heads x head_dim",
+        [KV_WIDTH] = "num_key_value_heads x head_dim",
+        [EXPERTS] = "num_local_experts",
+        [VOCAB] = "vocab_size",
+        [HALF_HEAD] = "head_dim / 2",
+    };
+
+    return s == DENSE ? families[g->family].dense_key
+           : s == MOE ? families[g->family].moe_key
+                      : keys[s];
+}
+
+static bool say_shape(gk_catalog *c, const gk_grok2 *g, const gk_tensor *t,
+                      const gk_grok2_shape *shape, gk_err *err)
+{
+    const struct kind *k = kind_of(g, shape->role);
     gk_text text = {0};
 
     gk_text_str(&text, "shape mismatch: it is [");
@@ -241,8 +435,8 @@ static bool say_shape(gk_catalog *c, const gk_tensor *t, const gk_grok2_shape *s
     gk_text_str(&text, "], config.json demands [");
     for (int i = 0; i < shape->ndim; i++)
         gk_text_printf(&text, "%s%" PRIu64, i > 0 ? ", " : "", shape->dim[i]);
-    gk_text_printf(&text, "] (%s%s%s)", sizes[k->dim[0]], shape->ndim > 1 ? ", " : "",
-                   sizes[k->dim[1]]);
+    gk_text_printf(&text, "] (%s%s%s)", key_of(g, k->dim[0]), shape->ndim > 1 ? ", " : "",
+                   key_of(g, k->dim[1]));
     bool ok = gk_text_ok(&text, err)
               && gk_findings_addf(&c->findings, "shape", GK_BAD,
                                   t->whole != NULL ? c->input[t->whole->input].name : NULL, t->name,
@@ -255,7 +449,7 @@ static bool say_shape(gk_catalog *c, const gk_tensor *t, const gk_grok2_shape *s
  * out among the groups that were read; "" when none is. A guess for the message. */
 static void guess_file(const gk_catalog *c, int kind, bool only_one, char *out, size_t size)
 {
-    bool seen[N_KINDS] = {false};
+    bool seen[N_GROUPS] = {false};
     const char *sample = NULL;
     int gap = -1, gaps = 0;
     size_t digits = 0;
@@ -268,13 +462,13 @@ static void guess_file(const gk_catalog *c, int kind, bool only_one, char *out, 
         for (digits = 0; tag - digits > name && tag[-1 - (ptrdiff_t)digits] >= '0'
                          && tag[-1 - (ptrdiff_t)digits] <= '9';)
             digits++;
-        const long group = digits > 0 && digits < 9 ? strtol(tag - digits, NULL, 10) : N_KINDS;
-        if (group < N_KINDS) {
+        const long group = digits > 0 && digits < 9 ? strtol(tag - digits, NULL, 10) : N_GROUPS;
+        if (group < N_GROUPS) {
             seen[group] = true;
             sample = name;
         }
     }
-    for (int i = 0; i < N_KINDS && sample != NULL; i++)
+    for (int i = 0; i < N_GROUPS && sample != NULL; i++)
         if (!seen[i]) {
             gap = i;
             gaps++;
@@ -288,66 +482,73 @@ static void guess_file(const gk_catalog *c, int kind, bool only_one, char *out, 
                      && tag[-1 - (ptrdiff_t)digits] <= '9';)
         digits++;
     snprintf(out, size, "%.*s%0*d-TP-%s.safetensors", (int)(tag - sample - (ptrdiff_t)digits),
-             sample, (int)digits, gap, kinds[kind].scope == EXPERT ? "000" : "common");
+             sample, (int)digits, gap, grok_kinds[kind].scope == EXPERT ? "000" : "common");
 }
 
-static bool say_missing(gk_catalog *c, const gk_grok2 *g, int kind, const uint64_t count[N_KINDS],
+static bool say_missing(gk_catalog *c, const gk_grok2 *g, int kind, const uint64_t *count,
                         gk_err *err)
 {
+    const struct family *f = &families[g->family];
+    const struct kind *k = &f->kind[kind];
     uint64_t first = 0, others = 0;
     const char *name = NULL;
-    char file[256];
+    char file[256] = "", experts[48] = "";
 
-    for (int i = 0; i < N_KINDS; i++)
-        others += i != kind && count[i] < copies(g, &kinds[i]);
+    for (int i = 0; i < f->n_kinds; i++)
+        others += i != kind && count[f->kind[i].role] < copies(g, &f->kind[i]);
     for (int i = 0; i < kind; i++)
-        first += copies(g, &kinds[i]);
+        first += copies(g, &f->kind[i]);
     /* at most as many names are tried as there are tensors of the kind */
     do
         name = gk_grok2_name(g, first++, c->arena, err);
     while (name != NULL && gk_catalog_find(c, name) != NULL);
     if (name == NULL)
         return false;
-    guess_file(c, kind, others == 0, file, sizeof file);
+    if (f->kind == grok_kinds)
+        guess_file(c, kind, others == 0, file, sizeof file);
+    if (g->experts > 0)
+        snprintf(experts, sizeof experts, ", num_local_experts %" PRIu64, g->experts);
     return gk_findings_addf(&c->findings, "missing", GK_BAD, file, name, err,
-                            "missing: %" PRIu64 " of %" PRIu64 " tensors \"%s\" that config.json "
-                            "demands (num_hidden_layers %" PRIu64 ", num_local_experts %" PRIu64
-                            ") are not there",
-                            copies(g, &kinds[kind]) - count[kind], copies(g, &kinds[kind]),
-                            kinds[kind].name, g->layers, g->experts);
+                            "missing: %" PRIu64 " of %" PRIu64 " tensors \"%s%s\" that "
+                            "config.json demands (num_hidden_layers %" PRIu64 "%s) are not there",
+                            copies(g, k) - count[k->role], copies(g, k), k->name,
+                            k->suffix == NULL ? "" : k->suffix, g->layers, experts);
 }
 
-static bool check_tensor(gk_catalog *c, const gk_grok2 *g, const gk_tensor *t,
-                         uint64_t count[N_KINDS], gk_err *err)
+static bool check_tensor(gk_catalog *c, const gk_grok2 *g, const gk_tensor *t, uint64_t *count,
+                         gk_err *err)
 {
     gk_grok2_shape shape;
 
     if (!gk_grok2_shape_of(g, t->name, &shape))
         return gk_findings_addf(&c->findings, "unknown", GK_WARN,
                                 t->whole != NULL ? c->input[t->whole->input].name : NULL, t->name,
-                                err, "unknown tensor: no part of Grok-2 has this name");
-    count[kind_index(&shape)]++;
-    return t->n_parts == 0 || shape_fits(t, &shape) || say_shape(c, t, &shape, err);
+                                err, "unknown tensor: no part of %s has this name",
+                                families[g->family].title);
+    count[shape.role]++;
+    return t->n_parts == 0 || shape_fits(t, &shape) || say_shape(c, g, t, &shape, err);
 }
 
 bool gk_grok2_check(gk_catalog *c, gk_err *err)
 {
-    uint64_t count[N_KINDS] = {0};
+    uint64_t count[GK_N_WEIGHTS] = {0};
     gk_err own = {0};
     gk_grok2 g;
 
-    if (!gk_grok2_is(c->config))
+    if (gk_family_of(c->config) == GK_FAMILY_UNKNOWN)
         return true;
     if (!gk_grok2_sizes(c->config, &g, &own)) {
         /* the release reader has said so already */
         return strcmp(c->format, "release") == 0
                || gk_findings_take(&c->findings, "config", &own, err);
     }
+    const struct family *f = &families[g.family];
     for (uint64_t i = 0; i < c->n_tensors; i++)
         if (!check_tensor(c, &g, &c->tensor[i], count, err))
             return false;
-    for (int k = 0; k < N_KINDS; k++)
-        if (count[k] < copies(&g, &kinds[k]) && !say_missing(c, &g, k, count, err))
+    for (int k = 0; k < f->n_kinds; k++)
+        if (count[f->kind[k].role] < copies(&g, &f->kind[k])
+            && !say_missing(c, &g, k, count, err))
             return false;
     return true;
 }

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 static const double pi = 3.14159265358979323846;
@@ -14,11 +15,14 @@ static const struct preset {
     {"sglang", {.router_cap = true, .temperature = true}},
     /* as llama.cpp's converter writes the file: "original" becomes yarn with magnitude */
     {"llama.cpp",
-     {.gelu_tanh = true, .renorm = true, .rope = GK_ROPE_YARN, .rope_magnitude = true}},
+     {.gelu_tanh = true, .renorm = GK_RENORM_ON, .rope = GK_ROPE_YARN, .rope_magnitude = true}},
     /* the same engine on a file without rope scaling keys */
-    {"llama.cpp-plain", {.gelu_tanh = true, .renorm = true, .rope = GK_ROPE_ORIGINAL}},
-    /* vLLM 0.24 caps the logits before it scales them */
-    {"vllm", {.router_cap = true, .rope = GK_ROPE_ORIGINAL, .cap_first = true}},
+    {"llama.cpp-plain", {.gelu_tanh = true, .renorm = GK_RENORM_ON, .rope = GK_ROPE_ORIGINAL}},
+    /* vLLM 0.24 caps the logits before it scales them, and renormalises Grok-1's experts */
+    {"vllm",
+     {.router_cap = true, .renorm = GK_RENORM_ALONE, .rope = GK_ROPE_ORIGINAL, .cap_first = true}},
+    /* xAI's JAX code of Grok-1 */
+    {"grok1", {.gelu_tanh = true, .rope = GK_ROPE_ORIGINAL}},
 };
 
 bool gk_preset_find(const char *name, gk_switches *out)
@@ -33,108 +37,284 @@ bool gk_preset_find(const char *name, gk_switches *out)
 
 const char *gk_arch_name(const gk_json *config)
 {
-    return gk_grok2_is(config) ? "grok2" : "unknown";
+    return gk_family_name(gk_family_of(config));
 }
 
-/* ---- keys ------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------- */
 
-typedef struct keys {
-    const gk_json *config;
+enum type { REAL, CAP, COUNT }; /* CAP and COUNT: not above 0 is none */
+
+#define NEEDED NAN
+#define KEEP   INFINITY /* absent: the field stays as it is */
+
+/* A number of config.json. */
+typedef struct key {
+    const char *name;
+    enum type   type;
+    size_t      at; /* in gk_arch */
+    double      otherwise, low, high; /* value when absent or null, and the range */
+} key;
+
+#define AT(field) offsetof(gk_arch, field)
+#define ANY       -1e9, 1e9
+#define LENGTH    -1, 4294967296.0
+
+static const key grok2_keys[] = {
+    {"num_experts_per_tok", COUNT, AT(top_k), NEEDED, LENGTH},
+    {"rms_norm_eps", REAL, AT(eps), 1e-5, 0, 1},
+    {"embedding_multiplier_scale", REAL, AT(embedding_scale), NEEDED, ANY},
+    {"output_multiplier_scale", REAL, AT(output_scale), NEEDED, ANY},
+    {"attn_logit_softcapping", CAP, AT(attn_cap), 30, ANY},
+    {"router_logit_softcapping", CAP, AT(router_cap), 30, ANY},
+    {"final_logit_softcapping", CAP, AT(final_cap), 0, ANY},
+    {"attn_temperature_len", COUNT, AT(temperature_len), -1, LENGTH},
+    {"rope_theta", REAL, AT(rope_theta), 10000, 1, 1e30},
+    {"scaling_factor", REAL, AT(rope_factor), 1, 1e-6, 1e9},
+    {"extrapolation_factor", REAL, AT(rope_extrapolation), 1, ANY},
+    {"beta_fast", REAL, AT(beta_fast), 8, 1e-6, 1e9},
+    {"beta_slow", REAL, AT(beta_slow), 1, 1e-6, 1e9},
+    {"max_position_embeddings", COUNT, AT(max_ctx), 131072, LENGTH},
+    {"original_max_position_embeddings", COUNT, AT(original_ctx), 0, LENGTH},
+    {NULL},
+};
+
+/* The constants are literals in the JAX code; conversions write them as keys. The cap of
+ * the router is the engines' (vllm-project/vllm grok1.py), the preset "grok1" has none. */
+static const key grok1_keys[] = {
+    {"num_experts_per_tok", COUNT, AT(top_k), 2, LENGTH},
+    {"rms_norm_eps", REAL, AT(eps), 1e-5, 0, 1},
+    {"embedding_multiplier_scale", REAL, AT(embedding_scale), KEEP, ANY},
+    {"output_multiplier_scale", REAL, AT(output_scale), 0.5773502691896257, ANY},
+    {"attn_output_multiplier", REAL, AT(score_scale), KEEP, ANY},
+    {"attn_logit_softcapping", CAP, AT(attn_cap), 30, ANY},
+    {"max_attn_value", CAP, AT(attn_cap), KEEP, ANY}, /* another name of it */
+    {"router_logit_softcapping", CAP, AT(router_cap), 30, ANY},
+    {"rope_theta", REAL, AT(rope_theta), 10000, 1, 1e30},
+    {"max_position_embeddings", COUNT, AT(max_ctx), 8192, LENGTH},
+    {NULL},
+};
+
+static const key llama_keys[] = {
+    {"rms_norm_eps", REAL, AT(eps), 1e-6, 0, 1},
+    {"max_position_embeddings", COUNT, AT(max_ctx), 2048, LENGTH},
+    {NULL},
+};
+/* Keys of the config, "rope_parameters" or "rope_scaling". */
+static const key scaling_keys[] = {
+    {"rope_theta", REAL, AT(rope_theta), KEEP, 1, 1e30},
+    {NULL},
+};
+static const key linear_keys[] = {
+    {"factor", REAL, AT(rope_factor), NEEDED, 1e-6, 1e9},
+    {NULL},
+};
+static const key llama3_keys[] = {
+    {"factor", REAL, AT(rope_factor), NEEDED, 1e-6, 1e9},
+    {"low_freq_factor", REAL, AT(low_freq_factor), NEEDED, 1e-6, 1e9},
+    {"high_freq_factor", REAL, AT(high_freq_factor), NEEDED, 1e-6, 1e9},
+    {"original_max_position_embeddings", COUNT, AT(original_ctx), NEEDED, 1, 4294967296.0},
+    {NULL},
+};
+
+typedef struct rope_row {
+    const char *name;
+    gk_rope     rope;
+    const key  *keys; /* more of them */
+} rope_row;
+
+static const rope_row grok_ropes[] = {
+    {"default", GK_ROPE_ORIGINAL, NULL},       {"original", GK_ROPE_ORIGINAL, NULL},
+    {"yarn", GK_ROPE_YARN, NULL},              {"yarn_log", GK_ROPE_YARN_LOG, NULL},
+    {"theta_scale", GK_ROPE_THETA_SCALE, NULL}, {NULL},
+};
+static const rope_row hf_ropes[] = {
+    {"default", GK_ROPE_ORIGINAL, NULL},
+    {"linear", GK_ROPE_LINEAR, linear_keys},
+    {"llama3", GK_ROPE_LLAMA3, llama3_keys},
+    {NULL},
+};
+
+/* An architecture: what is fixed, and what config.json says beyond that. */
+static const struct row {
+    gk_arch         start; /* NAN: follows from the sizes */
+    const key      *keys;
+    const rope_row *ropes;
+    bool            nested;     /* keys of rope stand in an object of their own           */
+    const char     *activation; /* the only "hidden_act" there is; NULL: presets decide   */
+    const char     *refused;    /* a boolean that must not be true: another computation   */
+    bool            windowed;   /* "sliding_window" counts: absent 4096, null none         */
+} rows[GK_N_FAMILIES] = {
+    [GK_FAMILY_GROK2] = {
+        .start = {.preset = "sglang", .score_scale = NAN}, .keys = grok2_keys, .ropes = grok_ropes,
+    },
+    [GK_FAMILY_GROK1] = {
+        .start = {.preset = "grok1", .embedding_scale = NAN, .score_scale = NAN,
+                  .rope_factor = 1, .rope_extrapolation = 1, .beta_fast = 8, .beta_slow = 1},
+        .keys = grok1_keys, .ropes = grok_ropes,
+    },
+#define LLAMA_START                                                                              \
+    {                                                                                            \
+        .activation = GK_ACTIVATION_SILU, .embedding_scale = 1, .output_scale = 1,               \
+        .score_scale = NAN, .rope_theta = 10000, .rope_factor = 1, .rope_extrapolation = 1,      \
+        .beta_fast = 32, .beta_slow = 1                                                          \
+    }
+    [GK_FAMILY_LLAMA] = {
+        .start = LLAMA_START, .keys = llama_keys, .ropes = hf_ropes, .nested = true,
+        .activation = "silu", .refused = "mlp_bias",
+    },
+    [GK_FAMILY_MISTRAL] = {
+        .start = LLAMA_START, .keys = llama_keys, .ropes = hf_ropes, .nested = true,
+        .activation = "silu", .windowed = true,
+    },
+    [GK_FAMILY_QWEN2] = {
+        .start = LLAMA_START, .keys = llama_keys, .ropes = hf_ropes, .nested = true,
+        .activation = "silu", .refused = "use_sliding_window",
+    },
+};
+
+/* ---- reading them ------------------------------------------------------------- */
+
+/* The object whose keys are read, and where they go. */
+typedef struct reading {
+    const gk_json *node;
+    gk_arch       *a;
     gk_err        *err;
     bool           ok;
-} keys;
+} reading;
 
-static double real(keys *k, const char *key, double otherwise, double low, double high)
+static void refuse(reading *r, const char *name, const char *value)
 {
-    const gk_json *node = gk_json_get(k->config, key);
-    double v = otherwise;
+    gk_fail(r->err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "\"%s\" '%.40s' is not known", name, value);
+    gk_fail_at(r->err, "config.json", NULL);
+    r->ok = false;
+}
+
+static void take(const key *k, double v, gk_arch *a)
+{
+    char *at = (char *)a + k->at;
+
+    if (k->type == COUNT)
+        *(uint64_t *)(void *)at = v > 0 ? (uint64_t)v : 0;
+    else
+        *(double *)(void *)at = k->type == CAP ? fmax(v, 0) : v;
+}
+
+static void read_key(reading *r, const key *k)
+{
+    const gk_json *node = gk_json_get(r->node, k->name);
+    double v = k->otherwise;
 
     if (gk_json_is_null(node)) {
-        if (isfinite(otherwise))
-            return otherwise;
-        gk_fail(k->err, GK_ERR_FORMAT, GK_NO_OFF, "key \"%s\" is missing", key);
+        if (isfinite(v))
+            take(k, v, r->a);
+        if (!isnan(v))
+            return;
+        gk_fail(r->err, GK_ERR_FORMAT, GK_NO_OFF, "key \"%s\" is missing", k->name);
     } else if (!gk_json_as_real(node, &v)) {
-        gk_fail(k->err, GK_ERR_FORMAT, GK_NO_OFF, "\"%s\" must be a number", key);
-    } else if (!(v >= low && v <= high)) {
-        gk_fail(k->err, GK_ERR_FORMAT, GK_NO_OFF, "\"%s\" is %g, out of the range %g to %g", key, v,
-                low, high);
+        gk_fail(r->err, GK_ERR_FORMAT, GK_NO_OFF, "\"%s\" must be a number", k->name);
+    } else if (!(v >= k->low && v <= k->high)) {
+        gk_fail(r->err, GK_ERR_FORMAT, GK_NO_OFF, "\"%s\" is %g, out of the range %g to %g",
+                k->name, v, k->low, k->high);
     } else {
-        return v;
+        take(k, v, r->a);
+        return;
     }
-    gk_fail_at(k->err, "config.json", NULL);
-    k->ok = false;
-    return otherwise;
+    gk_fail_at(r->err, "config.json", NULL);
+    r->ok = false;
 }
 
-/* A count that may be negative for "none". */
-static uint64_t count(keys *k, const char *key, double otherwise)
+static void read_keys(reading *r, const key *keys)
 {
-    const double v = real(k, key, otherwise, -1, 4294967296.0);
-
-    return v > 0 ? (uint64_t)v : 0;
+    for (; keys != NULL && keys->name != NULL; keys++)
+        read_key(r, keys);
 }
 
-static gk_rope rope_kind(keys *k)
+static void read_rope(reading *r, const struct row *row)
 {
-    static const char *const names[GK_N_ROPES]
-        = {"default", "original", "yarn", "yarn_log", "theta_scale"};
-    const gk_json *node = gk_json_get(k->config, "rope_type");
-    const char *text = gk_json_text(node, NULL);
+    const gk_json *config = r->node, *kind;
+    const rope_row *rope = row->ropes;
 
-    if (gk_json_is_null(node))
-        return GK_ROPE_ORIGINAL;
-    for (int i = 0; text != NULL && i < GK_N_ROPES; i++)
-        if (strcmp(text, names[i]) == 0)
-            return i == 0 ? GK_ROPE_ORIGINAL : (gk_rope)i;
-    gk_fail(k->err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "\"rope_type\" '%.40s' is not known",
-            text == NULL ? "?" : text);
-    gk_fail_at(k->err, "config.json", NULL);
-    k->ok = false;
-    return GK_ROPE_ORIGINAL;
+    if (row->nested) {
+        /* transformers 5 writes rope_parameters, others rope_scaling and rope_theta beside it */
+        read_keys(r, scaling_keys);
+        r->node = gk_json_get(config, "rope_parameters");
+        if (gk_json_is_null(r->node))
+            r->node = gk_json_get(config, "rope_scaling");
+        read_keys(r, scaling_keys);
+    }
+    kind = gk_json_get(r->node, "rope_type");
+    if (kind == NULL && row->nested)
+        kind = gk_json_get(r->node, "type");
+    r->a->rope = GK_ROPE_ORIGINAL;
+    if (!gk_json_is_null(kind)) {
+        const char *name = gk_json_text(kind, NULL);
+        while (rope->name != NULL && (name == NULL || strcmp(name, rope->name) != 0))
+            rope++;
+        if (rope->name == NULL)
+            refuse(r, "rope_type", name == NULL ? "?" : name);
+        r->a->rope = rope->rope;
+        if (rope->name != NULL)
+            read_keys(r, rope->keys);
+    }
+    r->node = config;
+}
+
+/* What may stand in a config and would change the computation. */
+static void read_variants(reading *r, const struct row *row)
+{
+    const char *act = gk_json_text(gk_json_get(r->node, "hidden_act"), NULL);
+    const gk_json *window = gk_json_get(r->node, "sliding_window");
+    const key limit = {"sliding_window", COUNT, AT(window), window == NULL ? 4096 : 0, LENGTH};
+    bool on = false;
+
+    if (row->windowed)
+        read_key(r, &limit);
+    if (row->activation != NULL && act != NULL && strcmp(act, row->activation) != 0)
+        refuse(r, "hidden_act", act);
+    if (row->refused != NULL)
+        gk_json_as_bool(gk_json_get(r->node, row->refused), &on);
+    if (on)
+        refuse(r, row->refused, "true");
+}
+
+static bool check_sizes(const gk_arch *a, gk_err *err)
+{
+    const gk_grok2 *g = &a->sizes;
+
+    if (g->experts > 0 && (a->top_k == 0 || a->top_k > g->experts))
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+                "num_experts_per_tok %" PRIu64 " of %" PRIu64 " experts", a->top_k, g->experts);
+    else if (g->head_dim % 2 != 0)
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "head_dim %" PRIu64 " is odd", g->head_dim);
+    else
+        return true;
+    return gk_fail_at(err, "config.json", NULL);
 }
 
 bool gk_arch_read(const gk_json *config, gk_arch *a, gk_err *err)
 {
-    keys k = {config, err, true};
+    reading r = {config, a, err, true};
 
-    if (!gk_grok2_is(config)) {
-        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
-                config == NULL ? "no config.json: the forward pass needs one"
-                               : "the forward pass knows Grok-2 (Grok1ForCausalLM with "
-                                 "residual_moe), this is another architecture");
+    if (config == NULL) {
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "no config.json: the forward pass needs one");
         return gk_fail_at(err, "config.json", NULL);
     }
-    *a = (gk_arch){.name = "grok2"};
+    const struct row *row = &rows[gk_family_of(config)];
+    *a = row->start;
     if (!gk_grok2_sizes(config, &a->sizes, err))
         return false;
-    a->top_k = count(&k, "num_experts_per_tok", NAN);
-    a->eps = real(&k, "rms_norm_eps", 1e-5, 0, 1);
-    a->embedding_scale = real(&k, "embedding_multiplier_scale", NAN, -1e9, 1e9);
-    a->output_scale = real(&k, "output_multiplier_scale", NAN, -1e9, 1e9);
-    a->attn_cap = fmax(real(&k, "attn_logit_softcapping", 30, -1e9, 1e9), 0);
-    a->router_cap = fmax(real(&k, "router_logit_softcapping", 30, -1e9, 1e9), 0);
-    a->final_cap = fmax(real(&k, "final_logit_softcapping", 0, -1e9, 1e9), 0);
-    a->temperature_len = count(&k, "attn_temperature_len", -1);
-    a->rope_theta = real(&k, "rope_theta", 10000, 1, 1e30);
-    a->rope_factor = real(&k, "scaling_factor", 1, 1e-6, 1e9);
-    a->rope_extrapolation = real(&k, "extrapolation_factor", 1, -1e9, 1e9);
-    a->beta_fast = real(&k, "beta_fast", 8, 1e-6, 1e9);
-    a->beta_slow = real(&k, "beta_slow", 1, 1e-6, 1e9);
-    a->max_ctx = count(&k, "max_position_embeddings", 131072);
-    a->original_ctx = count(&k, "original_max_position_embeddings", (double)a->max_ctx);
-    a->rope = rope_kind(&k);
-    if (!k.ok)
-        return false;
-    if (a->top_k == 0 || a->top_k > a->sizes.experts) {
-        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "num_experts_per_tok %" PRIu64 " of %" PRIu64
-                " experts", a->top_k, a->sizes.experts);
-        return gk_fail_at(err, "config.json", NULL);
-    }
-    if (a->sizes.head_dim % 2 != 0) {
-        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "head_dim %" PRIu64 " is odd", a->sizes.head_dim);
-        return gk_fail_at(err, "config.json", NULL);
-    }
-    return true;
+    a->name = gk_family_name(a->sizes.family);
+    read_keys(&r, row->keys);
+    read_rope(&r, row);
+    read_variants(&r, row);
+    if (isnan(a->embedding_scale))
+        a->embedding_scale = sqrt((double)a->sizes.hidden);
+    if (isnan(a->score_scale))
+        a->score_scale = 1 / sqrt((double)a->sizes.head_dim);
+    if (a->original_ctx == 0)
+        a->original_ctx = a->max_ctx;
+    a->mlp_scale = a->sizes.dense > 0 && a->sizes.experts > 0 ? sqrt(0.5) : 1;
+    return r.ok && check_sizes(a, err);
 }
 
 /* ---- rotary positions --------------------------------------------------------- */
@@ -144,6 +324,19 @@ static double pair_of_turns(const gk_arch *a, double n)
 {
     return (double)a->sizes.head_dim * log((double)a->original_ctx / (n * 2 * pi))
            / (2 * log(a->rope_theta));
+}
+
+/* Waves longer than original_ctx / low are slowed by the factor, waves shorter than
+ * original_ctx / high stay, in between a mix by the turns within the original context. */
+static double llama3_mix(const gk_arch *a, double plain)
+{
+    const double turns = (double)a->original_ctx * plain / (2 * pi);
+    const double low = a->low_freq_factor, high = a->high_freq_factor;
+    const double keep = turns < low    ? 0
+                        : turns > high ? 1
+                                       : (turns - low) / (high - low);
+
+    return plain / a->rope_factor * (1 - keep) + plain * keep;
 }
 
 void gk_arch_rope(const gk_arch *a, const gk_switches *s, double *freq, double *magnitude)
@@ -168,5 +361,9 @@ void gk_arch_rope(const gk_arch *a, const gk_switches *s, double *freq, double *
             freq[j] = slow * (1 - keep) + plain * keep;
         else if (kind == GK_ROPE_YARN_LOG)
             freq[j] = exp(log(slow) * (1 - keep) + log(plain) * keep);
+        else if (kind == GK_ROPE_LINEAR)
+            freq[j] = slow;
+        else if (kind == GK_ROPE_LLAMA3)
+            freq[j] = llama3_mix(a, plain);
     }
 }

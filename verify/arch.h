@@ -1,5 +1,11 @@
 /* verify/arch.h - what a config.json says about the computation, and the switches in
- * which engines differ. Source of keys and defaults: sglang srt/models/grok.py @031ad4ce. */
+ * which engines differ.
+ *
+ * An architecture is a row: its tensors stand in formats/grok2.c, its keys and constants
+ * in verify/arch.c; the pass itself reads numbers and asks which tensors there are. Source
+ * of keys and defaults: sglang srt/models/grok.py @031ad4ce for Grok-2, xai-org/grok-1
+ * model.py and run.py @7050ed20 for Grok-1, huggingface/transformers
+ * src/transformers/models/{llama,mistral,qwen2} and modeling_rope_utils.py for the rest. */
 #ifndef GK_VERIFY_ARCH_H
 #define GK_VERIFY_ARCH_H
 
@@ -11,37 +17,57 @@ typedef enum gk_rope {
     GK_ROPE_YARN,        /* mix of plain and slowed frequencies      */
     GK_ROPE_YARN_LOG,    /* the same mix of their logarithms         */
     GK_ROPE_THETA_SCALE, /* another base                             */
+    GK_ROPE_LINEAR,      /* slowed frequencies                       */
+    GK_ROPE_LLAMA3,      /* long waves slowed, short ones plain      */
     GK_N_ROPES,
 } gk_rope;
 
+typedef enum gk_activation {
+    GK_ACTIVATION_GELU, /* in the form that gk_switches says */
+    GK_ACTIVATION_SILU,
+} gk_activation;
+
+typedef enum gk_renorm {
+    GK_RENORM_OFF,
+    GK_RENORM_ON,
+    GK_RENORM_ALONE, /* only where no dense MLP stands beside the experts */
+} gk_renorm;
+
 /* Where engines compute different functions of the same weights. */
 typedef struct gk_switches {
-    bool    gelu_tanh;      /* else the exact erf form                                 */
-    bool    router_cap;     /* cap the router's logits before its softmax              */
-    bool    renorm;         /* weights of the chosen experts sum to 1                  */
-    bool    temperature;    /* scores of late positions are scaled by tau              */
-    bool    rope_magnitude; /* rotated q and k are scaled by 1 + 0.1 ln(factor)        */
-    bool    cap_first;      /* logits are capped before they are scaled                */
-    gk_rope rope;
+    bool      gelu_tanh;      /* else the exact erf form                               */
+    bool      router_cap;     /* cap the router's logits before its softmax            */
+    gk_renorm renorm;         /* weights of the chosen experts sum to 1                */
+    bool      temperature;    /* scores of late positions are scaled by tau            */
+    bool      rope_magnitude; /* rotated q and k are scaled by 1 + 0.1 ln(factor)      */
+    bool      cap_first;      /* logits are capped before they are scaled              */
+    gk_rope   rope;
 } gk_switches;
 
-/* Finds a preset: "sglang", "llama.cpp", "llama.cpp-plain", "vllm". False: unknown. */
+/* Finds a preset: "sglang", "llama.cpp", "llama.cpp-plain", "vllm", "grok1". False: unknown.
+ * All zero is what the config says, for architectures on which engines agree. */
 bool gk_preset_find(const char *name, gk_switches *out);
 
 typedef struct gk_arch {
-    const char *name; /* "grok2" */
-    gk_grok2    sizes;
-    uint64_t    top_k;
-    double      eps, embedding_scale, output_scale;
-    double      attn_cap, router_cap, final_cap; /* 0: none */
-    uint64_t    temperature_len;                 /* 0: none */
-    double      rope_theta, rope_factor, rope_extrapolation, beta_fast, beta_slow;
-    uint64_t    original_ctx, max_ctx;
-    gk_rope     rope;
+    const char   *name;   /* "grok2" */
+    const char   *preset; /* what is computed unless asked otherwise; NULL: engines agree */
+    gk_grok2      sizes;
+    gk_activation activation;
+    uint64_t      top_k; /* 0 without experts */
+    double        eps, embedding_scale, output_scale;
+    double        score_scale; /* of q . k */
+    double        mlp_scale;   /* of the sum of dense MLP and experts */
+    double        attn_cap, router_cap, final_cap; /* 0: none */
+    uint64_t      temperature_len;                 /* 0: none */
+    uint64_t      window; /* keys that a query sees, its own included; 0: all before it */
+    double        rope_theta, rope_factor, rope_extrapolation, beta_fast, beta_slow;
+    double        low_freq_factor, high_freq_factor; /* of GK_ROPE_LLAMA3 */
+    uint64_t      original_ctx, max_ctx;
+    gk_rope       rope;
 } gk_arch;
 
 /* Reads the config of a model that the forward pass knows. False: UNSUPPORTED (another
- * architecture), FORMAT naming the key. */
+ * architecture, or a variant of a known one), FORMAT naming the key. */
 bool gk_arch_read(const gk_json *config, gk_arch *out, gk_err *err);
 
 /* Returns the name of the architecture for people and JSON, "unknown" if it is. */

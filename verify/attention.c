@@ -1,5 +1,5 @@
-/* verify/attention.c - grouped-query attention with a cap on the scores and a
- * temperature by position. */
+/* verify/attention.c - grouped-query attention; a cap on the scores, a temperature by
+ * position, a window and biases where the architecture has them. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -32,28 +32,30 @@ static double temperature(const gk_stream *s, uint64_t p)
     return log2((double)p) / log2(len);
 }
 
-/* One row of scores [n_keys] to probabilities over keys 0 .. p. */
+/* One row of scores [n_keys] to probabilities over the keys up to p that it sees. */
 static void attend(const gk_stream *s, float *row, uint64_t p, uint64_t n_keys)
 {
-    const float scale = (float)(1 / sqrt((double)s->a.sizes.head_dim));
+    const uint64_t window = s->a.window, from = window > 0 && p >= window ? p + 1 - window : 0;
+    const float scale = (float)s->a.score_scale;
     const float cap = (float)s->a.attn_cap, tau = (float)temperature(s, p);
     float most = -INFINITY;
     double sum = 0;
 
-    for (uint64_t j = 0; j <= p; j++) {
+    for (uint64_t j = from; j <= p; j++) {
         float x = row[j] * scale;
         if (cap > 0)
             x = cap * tanhf(x / cap);
         row[j] = x * tau;
         most = row[j] > most ? row[j] : most;
     }
-    for (uint64_t j = 0; j <= p; j++) {
+    for (uint64_t j = from; j <= p; j++) {
         row[j] = expf(row[j] - most);
         sum += (double)row[j];
     }
     const float inverse = (float)(1 / sum);
-    for (uint64_t j = 0; j <= p; j++)
+    for (uint64_t j = from; j <= p; j++)
         row[j] *= inverse;
+    memset(row, 0, from * sizeof *row);
     memset(row + p + 1, 0, (n_keys - p - 1) * sizeof *row);
 }
 
@@ -80,6 +82,21 @@ static void attend_head(const gk_stream *s, gk_worker *w, const float *q, const 
         }
 }
 
+/* x [n, width] += the bias of that role, where there is one. */
+static bool add_bias(gk_stream *s, gk_weight role, uint64_t layer, float *x, uint64_t n,
+                     uint64_t width, gk_err *err)
+{
+    if (!gk_grok2_has(&s->a.sizes, role))
+        return true;
+    if (!gk_layer_read(s, role, layer, s->norm, err))
+        return false;
+#pragma omp parallel for schedule(static) num_threads(s->o.threads)
+    for (uint64_t t = 0; t < n; t++)
+        for (uint64_t i = 0; i < width; i++)
+            x[t * width + i] += s->norm[i];
+    return true;
+}
+
 bool gk_attention(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
 {
     const gk_grok2 *g = &s->a.sizes;
@@ -87,13 +104,14 @@ bool gk_attention(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
     const uint64_t q_width = g->heads * g->head_dim, kv_width = g->kv_heads * g->head_dim;
     float *q = s->area, *k = q + n * q_width, *v = k + n * kv_width, *o = v + n * kv_width;
     const struct {
-        const char *part;
+        gk_weight      role, bias;
         const float *in;
-        float *out;
-    } step[] = {{"self_attn.q_proj", s->x, q},
-                {"self_attn.k_proj", s->x, k},
-                {"self_attn.v_proj", s->x, v},
-                {"self_attn.o_proj", o, s->y}};
+        float       *out;
+        uint64_t     width;
+    } step[] = {{GK_WEIGHT_Q, GK_WEIGHT_Q_BIAS, s->x, q, q_width},
+                {GK_WEIGHT_K, GK_WEIGHT_K_BIAS, s->x, k, kv_width},
+                {GK_WEIGHT_V, GK_WEIGHT_V_BIAS, s->x, v, kv_width},
+                {GK_WEIGHT_O, GK_WEIGHT_O_BIAS, o, s->y, s->d}};
 
     for (int i = 0; i < 4; i++) {
         if (i == 3) { /* everything but the output matrix is there */
@@ -111,12 +129,13 @@ bool gk_attention(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
                             u % g->kv_heads);
             }
         }
-        const gk_product p = {.w = {gk_layer_tensor(s, (int64_t)layer, step[i].part, err), NULL},
+        const gk_product p = {.w = {gk_layer_tensor(s, step[i].role, layer, 0, err), NULL},
                               .in = step[i].in,
                               .out = step[i].out,
                               .begin = c->begin,
                               .n_batches = c->n_batches};
-        if (p.w[0] == NULL || !gk_multiply(s, &p, err))
+        if (p.w[0] == NULL || !gk_multiply(s, &p, err)
+            || !add_bias(s, step[i].bias, layer, step[i].out, n, step[i].width, err))
             return false;
     }
     return true;

@@ -1,7 +1,6 @@
 /* verify/experts.c - the dense MLP, the router, and only the experts it chose. */
 #include <math.h>
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "formats/checked.h"
@@ -15,13 +14,12 @@ uint64_t gk_area_width(const gk_arch *a)
     return gk_max(attention, gk_max(g->dense, 2 * g->hidden + g->moe));
 }
 
-/* s->y [C, d] = W_down (gelu(W_gate x) * W_up x) */
+/* s->y [C, d] = W_down (act(W_gate x) * W_up x) */
 bool gk_dense(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
 {
-    const int64_t l = (int64_t)layer;
     float *h = s->area; /* [C, F] */
-    gk_product p = {.w = {gk_layer_tensor(s, l, "mlp.gate_proj", err),
-                          gk_layer_tensor(s, l, "mlp.up_proj", err)},
+    gk_product p = {.w = {gk_layer_tensor(s, GK_WEIGHT_GATE, layer, 0, err),
+                          gk_layer_tensor(s, GK_WEIGHT_UP, layer, 0, err)},
                     .in = s->x,
                     .out = h,
                     .begin = c->begin,
@@ -29,12 +27,18 @@ bool gk_dense(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
 
     if (p.w[0] == NULL || p.w[1] == NULL || !gk_multiply(s, &p, err))
         return false;
-    p.w[0] = gk_layer_tensor(s, l, "mlp.down_proj", err);
+    p.w[0] = gk_layer_tensor(s, GK_WEIGHT_DOWN, layer, 0, err);
     p.w[1] = NULL;
     p.in = h;
     p.unordered = true;
     p.out = s->y;
     return p.w[0] != NULL && gk_multiply(s, &p, err);
+}
+
+static bool renormalises(const gk_stream *s)
+{
+    return s->o.switches.renorm == GK_RENORM_ON
+           || (s->o.switches.renorm == GK_RENORM_ALONE && s->a.sizes.dense == 0);
 }
 
 /* The experts of one token: ids by falling logit (ties: the lower id) and weights. In
@@ -68,7 +72,7 @@ static void route(const gk_stream *s, const float *x, double *logit, uint16_t *i
         chosen += exp(logit[best] - most) / sum;
         weights[k] = (float)(exp(logit[best] - most) / sum);
     }
-    if (s->o.switches.renorm)
+    if (renormalises(s))
         for (uint64_t k = 0; k < s->a.top_k; k++)
             weights[k] = (float)(exp(logit[ids[k]] - most) / sum / chosen);
 }
@@ -78,7 +82,7 @@ static bool route_all(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *e
     const uint64_t k = s->a.top_k, E = s->a.sizes.experts;
     double *room = gk_alloc((uint64_t)s->o.threads * E, sizeof *room, err);
 
-    if (room == NULL || !gk_layer_read(s, (int64_t)layer, "block_sparse_moe.gate", s->gate, err)) {
+    if (room == NULL || !gk_layer_read(s, GK_WEIGHT_ROUTER, layer, s->gate, err)) {
         gk_free(room);
         return false;
     }
@@ -117,26 +121,23 @@ static bool run_expert(gk_stream *s, uint64_t layer, const gk_chunk *c, uint64_t
 {
     const uint64_t tokens = c->t1 - c->t0, k = s->a.top_k;
     float *in = s->area, *out = in + tokens * s->d, *h = out + tokens * s->d;
-    char part[3][64];
-    const gk_tensor *w[3];
     const uint64_t n = gather(s, c, e, in);
 
     if (n == 0)
         return true;
-    for (int i = 0; i < 3; i++) {
-        snprintf(part[i], sizeof part[i], "block_sparse_moe.experts.%u.w%d", (unsigned)e, i + 1);
-        w[i] = gk_layer_tensor(s, (int64_t)layer, part[i], err);
-        if (w[i] == NULL)
-            return false;
-    }
-    gk_product p = {.w = {w[0], w[2]},
+    const gk_tensor *gate = gk_layer_tensor(s, GK_WEIGHT_EXPERT_GATE, layer, e, err);
+    const gk_tensor *up = gk_layer_tensor(s, GK_WEIGHT_EXPERT_UP, layer, e, err);
+    const gk_tensor *down = gk_layer_tensor(s, GK_WEIGHT_EXPERT_DOWN, layer, e, err);
+    if (gate == NULL || up == NULL || down == NULL)
+        return false;
+    gk_product p = {.w = {gate, up},
                     .in = in,
                     .out = h,
                     .begin = s->expert_begin,
                     .n_batches = c->n_batches};
     if (!gk_multiply(s, &p, err))
         return false;
-    p = (gk_product){.w = {w[1], NULL},
+    p = (gk_product){.w = {down, NULL},
                      .unordered = true,
                      .in = h,
                      .out = out,

@@ -80,15 +80,18 @@ uint64_t gk_forward_bytes(const gk_catalog *c, const gk_arch *a, const gk_forwar
 {
     const uint64_t batches = gk_div_up(o->n_windows, gk_batch_windows(o->ctx));
     const uint64_t passes = gk_div_up(batches, chunk_of(a, o));
-    uint64_t layers = 0, head = 0;
+    uint64_t layers = 0, head = 0, embedding = 0;
 
     for (uint64_t i = 0; i < c->n_tensors; i++) {
-        if (strncmp(c->tensor[i].name, "model.layers.", 13) == 0)
-            layers += gk_tensor_bytes(&c->tensor[i]);
-        else if (strncmp(c->tensor[i].name, "lm_head", 7) == 0)
-            head += gk_tensor_bytes(&c->tensor[i]);
+        gk_grok2_shape shape;
+        if (!gk_grok2_shape_of(&a->sizes, c->tensor[i].name, &shape))
+            continue;
+        const uint64_t bytes = gk_tensor_bytes(&c->tensor[i]);
+        layers += shape.layer >= 0 ? bytes : 0;
+        head += shape.role == GK_WEIGHT_HEAD ? bytes : 0;
+        embedding += shape.role == GK_WEIGHT_EMBEDDING ? bytes : 0;
     }
-    return layers * passes + head;
+    return layers * passes + (head > 0 ? head : embedding);
 }
 
 /* ---- starting ------------------------------------------------------------------- */
@@ -135,7 +138,7 @@ static bool open_buffers(gk_stream *s, gk_err *err)
     s->x = gk_alloc(C * s->d, sizeof(float), err);
     s->y = gk_alloc(C * s->d, sizeof(float), err);
     s->area = gk_alloc(C * gk_area_width(&s->a), sizeof(float), err);
-    s->norm = gk_alloc(s->d, sizeof(float), err);
+    s->norm = gk_alloc(gk_max(s->d, g->heads * g->head_dim), sizeof(float), err);
     s->gate = gk_alloc(g->experts * s->d, sizeof(float), err);
     s->cos = gk_alloc(s->o.ctx * half, sizeof(float), err);
     s->sin = gk_alloc(s->o.ctx * half, sizeof(float), err);
@@ -186,7 +189,7 @@ static bool check_tensors(const gk_stream *s, gk_err *err)
                     "config.json demands");
             return gk_fail_at(err, NULL, t->name);
         }
-        seen++;
+        seen += !shape.optional;
     }
     return seen == n
            || gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "the model is incomplete: %" PRIu64
@@ -195,7 +198,7 @@ static bool check_tensors(const gk_stream *s, gk_err *err)
 
 static bool embed(gk_stream *s, const uint32_t *ids, gk_err *err)
 {
-    const gk_tensor *t = gk_layer_tensor(s, -1, "model.embed_tokens", err);
+    const gk_tensor *t = gk_layer_tensor(s, GK_WEIGHT_EMBEDDING, 0, 0, err);
     const float scale = (float)s->a.embedding_scale;
     bool failed = t == NULL;
 
@@ -291,9 +294,9 @@ static double norm_factor(const gk_stream *s, const float *x, double scale)
 }
 
 /* x [C, d] = N(r; weight) */
-static bool norm_in(gk_stream *s, uint64_t layer, const char *part, const gk_chunk *c, gk_err *err)
+static bool norm_in(gk_stream *s, uint64_t layer, gk_weight role, const gk_chunk *c, gk_err *err)
 {
-    if (!gk_layer_read(s, (int64_t)layer, part, s->norm, err))
+    if (!gk_layer_read(s, role, layer, s->norm, err))
         return false;
 #pragma omp parallel for schedule(static) num_threads(s->o.threads)
     for (uint64_t t = c->t0; t < c->t1; t++) {
@@ -306,11 +309,26 @@ static bool norm_in(gk_stream *s, uint64_t layer, const char *part, const gk_chu
     return true;
 }
 
-/* r += N(scale * y; weight) */
-static bool norm_out(gk_stream *s, uint64_t layer, const char *part, const gk_chunk *c,
-                     double scale, gk_err *err)
+/* r += y */
+static void add_out(gk_stream *s, const gk_chunk *c)
 {
-    if (!gk_layer_read(s, (int64_t)layer, part, s->norm, err))
+    const uint64_t n = (c->t1 - c->t0) * s->d;
+    float *r = s->r + c->t0 * s->d;
+
+#pragma omp parallel for schedule(static) num_threads(s->o.threads)
+    for (uint64_t i = 0; i < n; i++)
+        r[i] += s->y[i];
+}
+
+/* r += N(scale * y; weight), or r += y in a block that ends without a norm */
+static bool norm_out(gk_stream *s, uint64_t layer, gk_weight role, const gk_chunk *c, double scale,
+                     gk_err *err)
+{
+    if (!gk_grok2_has(&s->a.sizes, role)) {
+        add_out(s, c);
+        return true;
+    }
+    if (!gk_layer_read(s, role, layer, s->norm, err))
         return false;
 #pragma omp parallel for schedule(static) num_threads(s->o.threads)
     for (uint64_t t = c->t0; t < c->t1; t++) {
@@ -325,18 +343,19 @@ static bool norm_out(gk_stream *s, uint64_t layer, const char *part, const gk_ch
 
 static bool run_chunk(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
 {
-    const bool residual_moe = s->a.sizes.dense > 0;
+    const gk_grok2 *g = &s->a.sizes;
 
-    if (!norm_in(s, l, "pre_attn_norm", c, err) || !gk_attention(s, l, c, err)
-        || !norm_out(s, l, "post_attn_norm", c, 1, err)
-        || !norm_in(s, l, "pre_moe_norm", c, err))
+    if (!norm_in(s, l, GK_WEIGHT_PRE_ATTN_NORM, c, err) || !gk_attention(s, l, c, err)
+        || !norm_out(s, l, GK_WEIGHT_POST_ATTN_NORM, c, 1, err)
+        || !norm_in(s, l, GK_WEIGHT_PRE_FFN_NORM, c, err))
         return false;
-    if (residual_moe && !gk_dense(s, l, c, err))
+    if (g->dense > 0 && !gk_dense(s, l, c, err))
         return false;
-    if (!residual_moe)
+    if (g->dense == 0)
         memset(s->y, 0, (c->t1 - c->t0) * s->d * sizeof(float));
-    return gk_experts(s, l, c, err)
-           && norm_out(s, l, "post_moe_norm", c, residual_moe ? sqrt(0.5) : 1, err);
+    if (g->experts > 0 && !gk_experts(s, l, c, err))
+        return false;
+    return norm_out(s, l, GK_WEIGHT_POST_FFN_NORM, c, s->a.mlp_scale, err);
 }
 
 bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err)
@@ -361,7 +380,7 @@ bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err)
 
 bool gk_stream_finish(gk_stream *s, gk_err *err)
 {
-    if (!gk_layer_read(s, -1, "model.norm", s->norm, err))
+    if (!gk_layer_read(s, GK_WEIGHT_FINAL_NORM, 0, s->norm, err))
         return false;
 #pragma omp parallel for schedule(static) num_threads(s->o.threads)
     for (uint64_t t = 0; t < s->T; t++) {
@@ -446,8 +465,9 @@ static bool open_rows(gk_stream *s, const gk_logit_job *job, gk_err *err)
 
 bool gk_stream_logits(gk_stream *s, gk_stream *other, const gk_logit_job *job, gk_err *err)
 {
-    const gk_tensor *head = gk_layer_tensor(s, -1, "lm_head", err);
-    const gk_tensor *second = other == NULL ? NULL : gk_layer_tensor(other, -1, "lm_head", err);
+    const gk_tensor *head = gk_layer_tensor(s, GK_WEIGHT_HEAD, 0, 0, err);
+    const gk_tensor *second
+        = other == NULL ? NULL : gk_layer_tensor(other, GK_WEIGHT_HEAD, 0, 0, err);
     bool ok = head != NULL && (other == NULL || second != NULL) && open_rows(s, job, err)
               && (other == NULL || open_rows(other, job, err));
     const uint64_t rows = ok ? gk_block_rows(gk_rows(head), gk_cols(head)) : 1;

@@ -1,14 +1,18 @@
-/* verify/forward.h - the real forward pass of Grok-2, layer by layer over all windows.
+/* verify/forward.h - the real forward pass, layer by layer over all windows.
  *
- * Source of the computation: sglang srt/models/grok.py @031ad4ce; the definition it is
- * tested against is the float64 reference in testdata/reference.
+ * Source of the computation: sglang srt/models/grok.py @031ad4ce for Grok-2, the others as
+ * in verify/arch.h; what it is tested against are the float64 references in
+ * testdata/reference.
  *
  *   r = Embed[token] * scale                                  r [T, d], all windows
  *   for each layer:
  *     r += N(Attn(N(r; pre_attn)); post_attn)
- *     x  = N(r; pre_moe)
- *     r += N((MLP(x) + MoE(x)) / sqrt 2; post_moe)
- *   logits = cap * tanh(lm_head . N(r; norm) * scale / cap)
+ *     x  = N(r; pre_ffn)
+ *     r += N((MLP(x) + MoE(x)) / sqrt 2; post_ffn)
+ *   logits = cap * tanh(head . N(r; norm) * scale / cap)
+ *
+ * That is Grok-2. Grok-1 has no MLP (and no sqrt 2), Llama and its kin have no MoE and no
+ * outer norms: which steps there are follows from the tensors of the architecture.
  *
  * Weights are decoded in row blocks of one matrix, multiplied for all windows at hand
  * and forgotten: memory grows neither with layers nor with the width of a matrix. The

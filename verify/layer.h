@@ -31,7 +31,7 @@ struct gk_stream {
     uint64_t          *counts;           /* [layers, E]                      */
     float             *x, *y;            /* [C, d]                           */
     float             *area;             /* [C, area_width], divided by user */
-    float             *norm;             /* [d]                              */
+    float             *norm;             /* [max(d, H * D)] a norm or a bias */
     float             *gate;             /* [E, d]                           */
     float             *cos, *sin;        /* [ctx, D / 2]                     */
     gk_worker         *worker;           /* [threads]                        */
@@ -57,11 +57,13 @@ bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err);
 /* Rows of a matrix that are decoded at once; depends on its width alone. */
 uint64_t gk_block_rows(uint64_t n_rows, uint64_t n_cols);
 
-/* Finds model.layers.L.PART.weight (layer -1: PART.weight). */
-const gk_tensor *gk_layer_tensor(const gk_stream *s, int64_t layer, const char *part, gk_err *err);
+/* Finds the tensor of that role; layer and expert count where the role has them. The head
+ * is the embedding where the two are tied. NULL and FORMAT. */
+const gk_tensor *gk_layer_tensor(const gk_stream *s, gk_weight role, uint64_t layer,
+                                 uint64_t expert, gk_err *err);
 
-/* Reads a whole vector or small matrix of that name as f32. */
-bool gk_layer_read(gk_stream *s, int64_t layer, const char *part, float *out, gk_err *err);
+/* Reads a whole vector or small matrix of that role as f32. */
+bool gk_layer_read(gk_stream *s, gk_weight role, uint64_t layer, float *out, gk_err *err);
 
 /* y [C, d] from x [C, d] for tokens [t0, t1) of the stream; begin[] of the chunk's
  * batches counts from 0. */

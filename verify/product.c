@@ -1,7 +1,6 @@
 /* verify/product.c - a matrix times all tokens at hand, block by block. */
 #include <math.h>
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "formats/checked.h"
@@ -30,6 +29,15 @@ static float gelu(float x, bool by_tanh)
     if (by_tanh)
         return 0.5f * x * (1.0f + tanhf(0.79788456080286535588f * (x + 0.044715f * x * x * x)));
     return 0.5f * x * (1.0f + erff(x * 0.70710678118654752440f));
+}
+
+static float activate(const gk_stream *s, float x)
+{
+    switch (s->a.activation) {
+    case GK_ACTIVATION_SILU: return x / (1.0f + expf(-x));
+    case GK_ACTIVATION_GELU: break;
+    }
+    return gelu(x, s->o.switches.gelu_tanh);
 }
 
 /* An eighth of the width, because releases are cut for eight; within what pays. */
@@ -82,7 +90,7 @@ static void multiply_batch(const gk_stream *s, const gk_product *p, float *const
     for (uint64_t t = 0; t < m; t++)
         for (uint64_t i = 0; i < n_rows; i++)
             out[t * n_out + i]
-                = gelu(k->t[0][t * n_rows + i], s->o.switches.gelu_tanh) * k->t[1][t * n_rows + i];
+                = activate(s, k->t[0][t * n_rows + i]) * k->t[1][t * n_rows + i];
 }
 
 static bool decode_rows(const gk_stream *s, const gk_tensor *t, uint64_t row, uint64_t n_rows,
@@ -170,15 +178,15 @@ bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err)
     return ok;
 }
 
-const gk_tensor *gk_layer_tensor(const gk_stream *s, int64_t layer, const char *part, gk_err *err)
+const gk_tensor *gk_layer_tensor(const gk_stream *s, gk_weight role, uint64_t layer,
+                                 uint64_t expert, gk_err *err)
 {
-    char name[160];
+    char name[GK_GROK2_NAME];
+    const gk_tensor *t
+        = gk_catalog_find(s->c, gk_grok2_spell(&s->a.sizes, role, layer, expert, name));
 
-    if (layer >= 0)
-        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)layer, part);
-    else
-        snprintf(name, sizeof name, "%s.weight", part);
-    const gk_tensor *t = gk_catalog_find(s->c, name);
+    if (t == NULL && role == GK_WEIGHT_HEAD && s->a.sizes.tied)
+        return gk_layer_tensor(s, GK_WEIGHT_EMBEDDING, layer, expert, err);
     if (t == NULL) {
         gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "the model lacks this tensor");
         gk_fail_at(err, NULL, name);
@@ -186,9 +194,9 @@ const gk_tensor *gk_layer_tensor(const gk_stream *s, int64_t layer, const char *
     return t;
 }
 
-bool gk_layer_read(gk_stream *s, int64_t layer, const char *part, float *out, gk_err *err)
+bool gk_layer_read(gk_stream *s, gk_weight role, uint64_t layer, float *out, gk_err *err)
 {
-    const gk_tensor *t = gk_layer_tensor(s, layer, part, err);
+    const gk_tensor *t = gk_layer_tensor(s, role, layer, 0, err);
 
     for (uint64_t row = 0; t != NULL && row < gk_rows(t); row++)
         if (!decode_rows(s, t, row, 1, out + row * gk_cols(t), s->worker[0].scratch, err))

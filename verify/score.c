@@ -335,8 +335,9 @@ static bool same_shape(const gk_catalog *a, const gk_catalog *b, gk_err *err)
 
     if (!gk_arch_read(a->config, &x, err) || !gk_arch_read(b->config, &y, err))
         return false;
-    return (x.sizes.hidden == y.sizes.hidden && x.sizes.layers == y.sizes.layers
-            && x.sizes.vocab == y.sizes.vocab && x.top_k == y.top_k)
+    return (x.sizes.family == y.sizes.family && x.sizes.hidden == y.sizes.hidden
+            && x.sizes.layers == y.sizes.layers && x.sizes.vocab == y.sizes.vocab
+            && x.top_k == y.top_k)
            || gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                       "the base is a model of another shape: nothing to compare");
 }
