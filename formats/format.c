@@ -7,6 +7,7 @@
 /* The first whose sniffer says yes opens. */
 static const gk_reader *const readers[] = {
     &gk_reader_release,
+    &gk_reader_flax,
     &gk_reader_hf,
     &gk_reader_safetensors,
 };
@@ -56,6 +57,7 @@ static bool is_weights_or_about_them(const char *name)
 {
     return name[0] == '.' || gk_ends_with(name, ".safetensors") || gk_ends_with(name, ".index.json")
            || gk_ends_with(name, ".sig") || gk_ends_with(name, ".bin")
+           || gk_ends_with(name, ".msgpack")
            || strncmp(name, "SHA256SUMS", 10) == 0 || strcmp(name, "config.json") == 0
            || strcmp(name, "grokkit.json") == 0;
 }

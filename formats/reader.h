@@ -37,7 +37,7 @@ typedef struct gk_reader {
     bool (*open)(gk_catalog *c, const gk_source *s, gk_err *err);
 } gk_reader;
 
-extern const gk_reader gk_reader_release, gk_reader_hf, gk_reader_safetensors;
+extern const gk_reader gk_reader_release, gk_reader_flax, gk_reader_hf, gk_reader_safetensors;
 
 /* Appends an entry to c->stored; *s is copied, its strings are not. False: NOMEM,
  * or LIMIT past GK_MAX_TENSORS. May move c->stored: point into it only after the
@@ -67,6 +67,11 @@ bool gk_release_rank(const char *name, int *rank);
 
 /* Reads the directory's index only to say what is wrong with its file names. */
 bool gk_index_examine(gk_catalog *c, const gk_source *s, gk_err *err);
+
+/* Returns the distinct files that an index's weight map names, sorted, in the catalog's
+ * arena, *n of them; a finding for each that is no plain file name. NULL and NOMEM. */
+const char **gk_index_files(gk_catalog *c, const char *index, const gk_json *map, uint64_t *n,
+                            gk_err *err);
 
 /* Makes every entry of c->stored a tensor; of a name that stands twice the first
  * is kept and a finding says so. */
