@@ -9,6 +9,7 @@ static const gk_reader *const readers[] = {
     &gk_reader_release,
     &gk_reader_gguf,
     &gk_reader_torch,
+    &gk_reader_flax,
     &gk_reader_hf,
     &gk_reader_grok1,
     &gk_reader_pickle,
@@ -63,6 +64,7 @@ static bool is_weights_or_about_them(const char *name)
            || gk_ends_with(name, ".gguf")
            || gk_ends_with(name, ".sig") || gk_ends_with(name, ".bin")
            || gk_ends_with(name, ".pt") || gk_ends_with(name, ".pth") || gk_grok1_is_leaf(name)
+           || gk_ends_with(name, ".msgpack")
            || strncmp(name, "SHA256SUMS", 10) == 0 || strcmp(name, "config.json") == 0
            || strcmp(name, "grokkit.json") == 0;
 }

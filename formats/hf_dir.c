@@ -77,9 +77,8 @@ static bool index_says(gk_catalog *c, const char *index, const char *tensor, gk_
     return gk_findings_addf(&c->findings, "index", GK_BAD, index, tensor, err, "%s", text);
 }
 
-/* The distinct files of a weight map, sorted, in the catalog's arena. */
-static const char **map_files(gk_catalog *c, const char *index, const gk_json *map, uint64_t *n,
-                              gk_err *err)
+const char **gk_index_files(gk_catalog *c, const char *index, const gk_json *map, uint64_t *n,
+                            gk_err *err)
 {
     const uint64_t count = gk_json_count(map);
     const char **file = gk_arena_alloc(c->arena, count, sizeof *file, err);
@@ -207,7 +206,7 @@ static bool open_indexed(gk_catalog *c, const gk_source *s, const char *index, g
         return gk_findings_take(&c->findings, "index", &own, err) && load_all(c, s, err)
                && gk_tensors_from_all(c, err);
     }
-    const char **file = map_files(c, index, map, &n, err);
+    const char **file = gk_index_files(c, index, map, &n, err);
     bool ok = file != NULL && load_mapped(c, s, file, n, err) && gk_tensors_from_all(c, err)
               && check_map(c, index, map, err) && check_total(c, index, root, err);
     gk_json_free(root);
@@ -225,7 +224,7 @@ bool gk_index_examine(gk_catalog *c, const gk_source *s, gk_err *err)
     gk_json *root = gk_source_json(c->arena, s, index, &own);
     if (root == NULL)
         return gk_findings_take(&c->findings, "index", &own, err);
-    const char **file = map_files(c, index, gk_json_get(root, "weight_map"), &n, err);
+    const char **file = gk_index_files(c, index, gk_json_get(root, "weight_map"), &n, err);
     bool ok = file != NULL;
     for (uint64_t i = 0; ok && i < n; i++)
         ok = gk_source_has(c->arena, s, file[i])

@@ -38,7 +38,7 @@ typedef struct gk_reader {
 } gk_reader;
 
 extern const gk_reader gk_reader_release, gk_reader_gguf, gk_reader_hf, gk_reader_safetensors;
-extern const gk_reader gk_reader_torch, gk_reader_grok1, gk_reader_pickle;
+extern const gk_reader gk_reader_torch, gk_reader_grok1, gk_reader_pickle, gk_reader_flax;
 
 /* Returns whether name is a file of a Grok-1 checkpoint ("tensor00012_000"). */
 bool gk_grok1_is_leaf(const char *name);
@@ -108,6 +108,11 @@ bool gk_release_rank(const char *name, int *rank);
 
 /* Reads the directory's index only to say what is wrong with its file names. */
 bool gk_index_examine(gk_catalog *c, const gk_source *s, gk_err *err);
+
+/* Returns the distinct files that an index's weight map names, sorted, in the catalog's
+ * arena, *n of them; a finding for each that is no plain file name. NULL and NOMEM. */
+const char **gk_index_files(gk_catalog *c, const char *index, const gk_json *map, uint64_t *n,
+                            gk_err *err);
 
 /* Makes every entry of c->stored a tensor; of a name that stands twice the first
  * is kept and a finding says so. */

@@ -2,7 +2,8 @@
 # Installs what a fresh Debian 12 lacks to build and test grokkit. Prints nothing when all is there.
 set -eu
 
-packages="gcc libc6-dev libjansson-dev libssl-dev libpcre2-dev zlib1g-dev libopenblas0-pthread libcmocka-dev $*"
+packages="gcc libc6-dev libjansson-dev libssl-dev libpcre2-dev zlib1g-dev
+libmsgpack-dev libarchive-dev libopenblas0-pthread libcmocka-dev $*"
 case ${CC:-cc} in
 *clang*) packages="$packages clang libomp-dev" ;;
 esac
@@ -16,7 +17,7 @@ done
 
 if ! command -v apt-get >/dev/null 2>&1; then
     # not a Debian: let the compiler say what it does not find
-    echo "grokkit needs a C compiler, jansson, OpenSSL, PCRE2, zlib, OpenBLAS and cmocka" >&2
+    echo "grokkit needs a C compiler, jansson, OpenSSL, PCRE2, zlib, msgpack-c, libarchive, OpenBLAS, cmocka" >&2
     exit 0
 fi
 if [ "$(id -u)" = 0 ]; then
