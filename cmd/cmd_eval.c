@@ -29,6 +29,8 @@ typedef struct job {
     gk_score_job  score;
     gk_arch       arch;
     const char   *preset, *protocol;
+    bool          has_bos;
+    uint32_t      bos;
     uint64_t      all_windows; /* of the text */
     uint64_t      bytes;       /* of weights that will be read */
     double        start, first_layer;
@@ -45,14 +47,18 @@ static double now(void)
 
 /* ---- what to read --------------------------------------------------------------- */
 
-/* All texts as one, the way llama-perplexity takes a file. */
+/* All texts as one, the way llama-perplexity takes a file: behind a BOS when the model
+ * wants one. */
 static bool read_texts(job *j)
 {
     gk_tokenizer *t = gk_tokenizer_open(j->model, j->err);
     gk_text all = {0};
     bool ok = t != NULL;
 
-    ok = ok && gk_read_texts(j->cli, &all, j->err)
+    if (ok)
+        j->has_bos = gk_tokenizer_bos(t, &j->bos);
+    ok = ok && (!j->has_bos || gk_ids_add(&j->ids, j->bos, j->err))
+         && gk_read_texts(j->cli, &all, j->err)
          && gk_tokenizer_encode(t, all.data == NULL ? "" : all.data, all.len, &j->ids, j->err);
     gk_text_free(&all);
     gk_tokenizer_close(t);
@@ -71,14 +77,19 @@ static bool read_ids(job *j, const char *path)
 
 /* ---- how to compute --------------------------------------------------------------- */
 
-/* Where engines agree there is nothing to choose. */
+/* Where engines agree there is nothing to choose; to name one of them is no mistake. */
 static bool refuse_switches(job *j)
 {
     static const gk_opt options[]
-        = {GK_OPT_PRESET, GK_OPT_GELU, GK_OPT_ROPE, GK_OPT_ROPE_MAGNITUDE, GK_OPT_RENORM,
+        = {GK_OPT_GELU, GK_OPT_ROPE, GK_OPT_ROPE_MAGNITUDE, GK_OPT_RENORM,
            GK_OPT_ROUTER_CAP, GK_OPT_TEMPERATURE, GK_OPT_FINAL_ORDER};
 
-    j->preset = "none";
+    j->preset = gk_cli_string(j->cli, GK_OPT_PRESET);
+    if (j->preset != NULL && strcmp(j->preset, "grok1") == 0)
+        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "--preset grok1 is for Grok: this is %s",
+                       j->arch.name);
+    if (j->preset == NULL)
+        j->preset = "none";
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
         if (gk_cli_has(j->cli, options[i]))
             return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF,
@@ -127,6 +138,9 @@ static bool set_windows(job *j)
                        j->ids.n, o->ctx);
     for (uint64_t i = 0; i < j->model->n_tensors; i++)
         parameters += gk_rows(&j->model->tensor[i]) * gk_cols(&j->model->tensor[i]);
+    /* as llama-perplexity: every window begins with the BOS */
+    for (uint64_t w = 1; j->has_bos && w < j->all_windows; w++)
+        j->ids.id[w * o->ctx] = j->bos;
     o->n_windows = j->all_windows;
     if (gk_cli_has(j->cli, GK_OPT_WINDOWS)) {
         o->n_windows = gk_cli_uint(j->cli, GK_OPT_WINDOWS, 0);
