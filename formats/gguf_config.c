@@ -281,15 +281,19 @@ static bool has_dense(const maker *m)
 
 static void put_grok(maker *m)
 {
+    const bool grok2 = has_dense(m);
+
     m->own_defaults = true;
-    put_model(m, "Grok1ForCausalLM", "git");
+    put_model(m, grok2 ? "Grok1ForCausalLM" : "Grok1ModelForCausalLM", grok2 ? "git" : "grok-1");
     put_vocabulary(m);
     put_sizes(m);
-    put_count(m, "expert_feed_forward_length", "moe_intermediate_size",
-              count_of(m, "feed_forward_length"));
+    if (grok2) {
+        put_count(m, "expert_feed_forward_length", "moe_intermediate_size",
+                  count_of(m, "feed_forward_length"));
+        gk_json_bool(&m->text, "residual_moe", true);
+    }
     need_count(m, "expert_count", "num_local_experts");
     need_count(m, "expert_used_count", "num_experts_per_tok");
-    gk_json_bool(&m->text, "residual_moe", has_dense(m));
     put_grok_rope(m);
     put_scale(m, "embedding_scale", "embedding_multiplier_scale", 78.38367176906169);
     put_scale(m, "logit_scale", "output_multiplier_scale", 0.5773502691896257);

@@ -138,7 +138,8 @@ static void put_grok(maker *m)
     gk_json_as_uint(gk_json_get(m->config, "hidden_size"), &hidden);
     if (head_dim == 0 && m->m->heads > 0)
         head_dim = hidden / m->m->heads;
-    put_count(m, "expert_feed_forward_length", "moe_intermediate_size", 0);
+    put_count(m, "expert_feed_forward_length",
+              grok2 ? "moe_intermediate_size" : "intermediate_size", 0);
     put_grok_rope(m);
     put_real(m, "embedding_scale", "embedding_multiplier_scale", 1);
     put_real(m, "logit_scale", "output_multiplier_scale", 1);

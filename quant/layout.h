@@ -72,6 +72,10 @@ extern const gk_layout gk_layout_packed, gk_layout_float, gk_layout_nvfp4, gk_la
  * what does not fit becomes a finding. False: NOMEM, IO. */
 bool gk_layout_adopt(gk_catalog *c, gk_err *err);
 
+/* Gives the int8 weights of a Grok-1 checkpoint, whose two parts the reader has found, their
+ * scheme. False: NOMEM. */
+bool gk_grok1_adopt(gk_catalog *c, gk_err *err);
+
 /* Reads a tile of an encoded tensor as f32. Tiles: as the layout's quantum allows.
  * scratch: gk_layout_read_scratch() bytes. */
 uint64_t gk_layout_read_scratch(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols);
