@@ -185,9 +185,11 @@ static bool set_importance(gk_plan *p, const gk_gguf_model *m, gk_plan_item *ite
 {
     place at;
 
+    if (item->from->ndim != 2)
+        return true; /* a stack whose matrices are not told apart here */
     if (!find_place(m, item->from, &at, err))
         return false;
-    if (strcmp(at.name, "token_embd.weight") == 0 && item->from->ndim == 2) {
+    if (strcmp(at.name, "token_embd.weight") == 0) {
         gk_err ignored = {0};
         gk_stats_find(p->options.stats, at.name, 0, gk_cols(item->from), &item->importance,
                       &ignored);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
+#include "formats/vocabulary.h"
 #include "quant/blocks.h"
 #include "quant/model.h"
 #include "quant/stats.h"
@@ -79,7 +80,10 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
             if (!gk_scheme_parse("keep", &item->to, err))
                 return false;
         /* engines of safetensors build these without codes, llama.cpp has types for all */
-        if (p->options.target->is_gguf && item->why == GK_WHY_PROTECTED)
+        if (p->options.target->is_gguf
+            && (item->why == GK_WHY_PROTECTED
+                || (item->why == GK_WHY_NOT_MATRIX && item->from->ndim > 2
+                    && gk_can_decode(item->from))))
             item->to = *gk_recipe_otherwise(recipe);
         if (!bind_scheme(p, item, err))
             return false;
@@ -396,6 +400,30 @@ static bool make_index(gk_plan *p, gk_err *err)
     return ok;
 }
 
+/* A GGUF brings its tokens as keys: a directory gets them as the file that a release has.
+ * What that file cannot say stays behind, with a word. */
+static bool make_tokenizer(gk_plan *p, gk_err *err)
+{
+    gk_vocabulary v;
+    gk_err own = {0};
+    gk_text out = {0};
+
+    if (p->from->gguf == NULL || p->options.target->is_gguf)
+        return true;
+    bool ok = gk_vocabulary_read(p->from, &v, &own);
+    if (ok && v.n > 0)
+        ok = gk_vocabulary_tok_json(&v, &out, &own)
+             && add_text(p, "tokenizer.tok.json", &out, &own);
+    gk_vocabulary_free(&v);
+    gk_text_free(&out);
+    if (ok)
+        return true;
+    if (own.code != GK_ERR_UNSUPPORTED)
+        return *err = own, false;
+    return gk_findings_addf(&p->notes, "tokenizer", GK_WARN, NULL, NULL, err,
+                            "the tokenizer is left out: %s", own.msg);
+}
+
 /* ---- totals, and the name of the job -------------------------------------------- */
 
 static void hash_text(gk_hash *h, const char *s)
@@ -481,7 +509,8 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
                  ? gk_gguf_shards(p, err)
                  : gk_shards_layout(p->arena, p->entry, p->n_entries,
                                     max > 0 ? max : DEFAULT_SHARD_BYTES, &p->shards, err))
-         && set_all_tiles(p, err) && make_config(p, err) && make_index(p, err) && add_up(p, err)
+         && set_all_tiles(p, err) && make_config(p, err) && make_index(p, err) && make_tokenizer(p, err)
+         && add_up(p, err)
          && gk_plan_prove(p, err);
     gk_text_free(&text);
     return ok;

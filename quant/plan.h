@@ -92,7 +92,7 @@ typedef struct gk_plan {
     gk_plan_item     *item; /* in the order of the catalog */
     gk_entry         *entry;
     gk_shards         shards;
-    gk_plan_text      text[2]; /* config.json, the index */
+    gk_plan_text      text[3]; /* config.json, the index, a tokenizer */
     int               n_texts;
     gk_findings       notes; /* what a person should know: smaller groups, kept widths */
     const char       *recipe;

@@ -37,7 +37,9 @@ static const struct mix {
     {"int4", "self_attn\\.", "int8-g128", "int4-g128"},
 };
 
-#define PROTECTED "(norm|embed_tokens|lm_head|block_sparse_moe\\.gate)$"
+/* Norms, embeddings, head and router, as the models of the field call them. */
+#define PROTECTED                                                                                  \
+    "(^|[._])(\\w*norm\\w*|ln_?\\w*|embed\\w*|\\w+_embd|wte|wpe|lm_head|output|router|gate|gate_inp)$"
 
 static const struct mix *mix_named(const char *name)
 {
