@@ -197,6 +197,16 @@ static bool check_scales(const leaf *l, gk_err *err)
     return true;
 }
 
+/* The array that a node is; where it is held as text, its bytes are read through that. */
+static bool take_array(gk_catalog *c, uint64_t input, const gk_pickled *node,
+                       gk_pickled_array *out, gk_err *err)
+{
+    return gk_pickled_array_of(node, out, err)
+           && (out->text_bytes == 0
+               || gk_file_add_text(c->arena, c->input[input].file, out->off, out->text_bytes,
+                                   out->bytes, &out->off, err));
+}
+
 static bool read_root(gk_catalog *c, uint64_t input, const gk_pickled *root, const char *name,
                       leaf *l, gk_err *err)
 {
@@ -205,13 +215,13 @@ static bool read_root(gk_catalog *c, uint64_t input, const gk_pickled *root, con
     l->stored = c->n_stored;
     l->quantized = gk_pickled_quantized(root, &weight, &scales);
     if (!l->quantized)
-        return gk_pickled_array_of(root, &l->array, err)
+        return take_array(c, input, root, &l->array, err)
                && add_entry(c, input, name, "", &l->array, err);
     if (weight == NULL || scales == NULL)
         return gk_fail(err, GK_ERR_FORMAT, root->at, "a quantized weight whose %s is missing",
                        weight == NULL ? "weight" : "scales");
-    return gk_pickled_array_of(weight, &l->array, err)
-           && gk_pickled_array_of(scales, &l->scales, err) && check_scales(l, err)
+    return take_array(c, input, weight, &l->array, err)
+           && take_array(c, input, scales, &l->scales, err) && check_scales(l, err)
            && add_entry(c, input, name, ".weight", &l->array, err)
            && add_entry(c, input, name, ".scales", &l->scales, err);
 }

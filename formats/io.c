@@ -99,6 +99,8 @@ bool gk_file_read(const gk_file *f, uint64_t off, void *buf, uint64_t n, gk_err 
     unsigned char *at = buf;
     uint64_t end;
 
+    if (f->text != NULL && off >= GK_FILE_TEXT)
+        return gk_file_read_text(f, off, buf, n, err);
     if (!gk_add(off, n, &end) || end > INT64_MAX - f->base) {
         gk_fail(err, GK_ERR_IO, off, "a read past the largest file offset");
         return gk_fail_at(err, f->name, NULL);

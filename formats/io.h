@@ -18,6 +18,7 @@ typedef struct gk_file {
     const char *mem;      /* the bytes themselves; NULL: fd has them */
     int         fd;
     bool        borrowed; /* fd belongs to another gk_file           */
+    const struct gk_text_view *text; /* bytes held as text, or NULL  */
 } gk_file;
 
 /* Opens a regular file for reading; the struct and its strings live in a.
@@ -38,6 +39,18 @@ gk_file *gk_file_memory(gk_arena *a, const char *name, const char *mem, uint64_t
 /* Fills buf with the n bytes at off. False and IO when the file ends before
  * (it was cut while open) or the system fails; file and offset are recorded. */
 bool gk_file_read(const gk_file *f, uint64_t off, void *buf, uint64_t n, gk_err *err);
+
+/* Offsets from here on are those of bytes that the file holds as text. */
+#define GK_FILE_TEXT (UINT64_C(1) << 62)
+
+/* Declares that len bytes of text at off, the UTF-8 of characters up to U+00FF, stand for
+ * size bytes (pickles of protocol 2). Walks it once; *where is the offset at which those
+ * bytes are read. False: FORMAT when it is no such text, IO, NOMEM. */
+bool gk_file_add_text(gk_arena *a, gk_file *f, uint64_t off, uint64_t len, uint64_t size,
+                      uint64_t *where, gk_err *err);
+
+/* gk_file_read() from GK_FILE_TEXT on. */
+bool gk_file_read_text(const gk_file *f, uint64_t off, void *buf, uint64_t n, gk_err *err);
 
 /* Returns the whole file in a NUL-terminated buffer from gk_alloc(), *len bytes;
  * NULL and *err: LIMIT above max_bytes, else as gk_file_read() or gk_file_open(). */

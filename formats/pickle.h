@@ -124,6 +124,7 @@ typedef struct gk_pickled_array {
     uint64_t dim[GK_MAX_DIMS];
     uint64_t stride[GK_MAX_DIMS]; /* elements; column-major ones are legal */
     uint64_t off, bytes;          /* in the file                           */
+    uint64_t text_bytes;          /* held as text of so many (protocol 2), else 0 */
 } gk_pickled_array;
 
 /* What numpy, JAX and Grok-1 name in their pickles. */

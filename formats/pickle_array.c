@@ -181,7 +181,7 @@ static bool shape_of(const gk_pickled *shape, bool fortran, gk_pickled_array *ou
 }
 
 /* The range of the payload. Protocol 2 has no bytes: Python 3 writes them as text, one
- * character for each, so only a text of ASCII is what it stands for. */
+ * character for each; a text of ASCII is what it stands for. */
 static bool bytes_of(const gk_pickled *node, uint64_t wanted, gk_pickled_array *out, gk_err *err)
 {
     const gk_pickled *data = node;
@@ -193,11 +193,14 @@ static bool bytes_of(const gk_pickled *node, uint64_t wanted, gk_pickled_array *
         return unlike(node, "the bytes of an array", err);
     out->off = data->off;
     out->bytes = data->len;
-    if (data != node && data->len != wanted)
-        return gk_fail(err, GK_ERR_UNSUPPORTED, data->at,
-                       "protocol 2 holds the bytes of an array as text (%" PRIu64
-                       " bytes for %" PRIu64 "): pickle it again with protocol 4",
-                       data->len, wanted);
+    if (data == node || data->len == wanted)
+        return true;
+    if (data->len < wanted || data->len / 2 > wanted)
+        return gk_fail(err, GK_ERR_FORMAT, data->at,
+                       "%" PRIu64 " bytes of text for an array of %" PRIu64 " bytes", data->len,
+                       wanted);
+    out->bytes = wanted;
+    out->text_bytes = data->len;
     return true;
 }
 
