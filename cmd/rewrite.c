@@ -326,7 +326,8 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     const char *stats = gk_cli_string(cli, GK_OPT_STATS);
     gk_stats *read = stats == NULL ? NULL : gk_stats_open(stats, &err);
     options->stats = read;
-    bool ok = j.model != NULL && (stats == NULL || read != NULL) && gguf_name(&j, options, j.model->arena, &err)
+    bool ok = j.model != NULL && (stats == NULL || read != NULL)
+              && gguf_name(&j, options, j.model->arena, &err)
               && (dry || may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
     ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
          && (dry || may_write_files(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));

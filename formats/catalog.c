@@ -301,8 +301,9 @@ static bool read_rows(const gk_file *f, uint64_t off, uint64_t stride, uint64_t 
         const uint64_t step = stride == row_bytes ? gk_min(n, ROWS_A_CALL) : 1;
         for (uint64_t i = 0; i < step; i++)
             iov[i] = (struct iovec){buf + i * buf_stride, (size_t)row_bytes};
-        const ssize_t got
-            = step > 1 && f->fd >= 0 && f->text == NULL ? preadv(f->fd, iov, (int)step, (off_t)(f->base + off)) : 0;
+        const ssize_t got = step > 1 && f->fd >= 0 && f->text == NULL
+                                ? preadv(f->fd, iov, (int)step, (off_t)(f->base + off))
+                                : 0;
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)

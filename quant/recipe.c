@@ -38,8 +38,9 @@ static const struct mix {
 };
 
 /* Norms, embeddings, head and router, as the models of the field call them. */
-#define PROTECTED                                                                                  \
-    "(^|[._])(\\w*norm\\w*|ln_?\\w*|embed\\w*|\\w+_embd|wte|wpe|lm_head|output|router|gate|gate_inp)$"
+#define PROTECTED                                                                           \
+    "(^|[._])(\\w*norm\\w*|ln_?\\w*|embed\\w*|\\w+_embd|wte|wpe|lm_head|output|router|gate" \
+    "|gate_inp)$"
 
 static const struct mix *mix_named(const char *name)
 {
