@@ -69,6 +69,7 @@ typedef enum gk_role {
     GK_PART_SCALES,
     GK_PART_ZEROS, /* packed zero points           */
     GK_PART_SHAPE, /* the logical shape, as stored */
+    GK_PART_INDEX, /* the group of each column     */
 } gk_role;
 
 typedef struct gk_part {

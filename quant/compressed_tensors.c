@@ -183,11 +183,6 @@ static bool read_shape(const gk_catalog *c, const gk_tensor *shape, uint64_t dim
     return v[0] > 0 && v[1] > 0 && v[0] <= UINT32_MAX && v[1] <= UINT32_MAX;
 }
 
-static bool is_matrix(const gk_tensor *t, gk_dtype dtype, uint64_t rows, uint64_t cols)
-{
-    return t->ndim == 2 && t->dtype == dtype && t->dim[0] == rows && t->dim[1] == cols;
-}
-
 static bool infer(const gk_catalog *c, const gk_tensor *const from[GK_MAX_PARTS], uint64_t dim[2],
                   gk_scheme *out)
 {
@@ -196,14 +191,13 @@ static bool infer(const gk_catalog *c, const gk_tensor *const from[GK_MAX_PARTS]
 
     if (packed->dtype != GK_I32 || packed->ndim != 2 || !read_shape(c, from[SHAPE], dim)
         || groups == 0 || dim[1] % groups != 0
-        || (scale->dtype != GK_BF16 && scale->dtype != GK_F16 && scale->dtype != GK_F32)
-        || !is_matrix(scale, (gk_dtype)scale->dtype, dim[0], groups))
+        || !gk_is_floats(scale) || !gk_is_matrix(scale, (gk_dtype)scale->dtype, dim[0], groups))
         return false;
     for (int bits = 4; bits <= 8; bits += 4) {
         *out = gk_scheme_int(bits, groups > 1 ? dim[1] / groups : 0, zero == NULL);
         out->scales = (gk_dtype)scale->dtype;
-        if (is_matrix(packed, GK_I32, dim[0], words(out, dim[1])))
-            return zero == NULL || is_matrix(zero, GK_I32, words(out, dim[0]), groups);
+        if (gk_is_matrix(packed, GK_I32, dim[0], words(out, dim[1])))
+            return zero == NULL || gk_is_matrix(zero, GK_I32, words(out, dim[0]), groups);
     }
     return false;
 }

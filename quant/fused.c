@@ -1,4 +1,4 @@
-/* quant/fused.c - fused modules, and compressed-tensors' quantization_config.
+/* quant/fused.c - the modules that engines load as one: schemes that fit, and their names.
  *
  * vLLM and SGLang match the names of their own modules, vLLM's being
  * model.layers.N.attn.{qkv_proj,o_proj}, .moe_block.experts, .mlp.{gate_up_proj,
@@ -10,8 +10,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MAX_SCHEMES 16
 
 /* Row i describes fused module i. `where` stands between the layer and the end. */
 static const struct fused {
@@ -77,84 +75,137 @@ static bool disagree(const member *a, const member *b, gk_err *err)
     return gk_fail_at(err, NULL, b->item->from->name);
 }
 
-/* The largest allowed group that divides every width; 0: none does. */
-static uint64_t group_for(const member *m, uint64_t n, uint64_t group)
+static bool is_gptq(const gk_scheme *s)
 {
-    for (; group >= 32; group /= 2) {
-        uint64_t i = 0;
-        while (i < n && gk_cols(m[i].item->from) % group == 0)
-            i++;
-        if (i == n)
-            return group;
-    }
-    return 0;
+    return s->layout == &gk_layout_gptq || s->layout == &gk_layout_gptq_v2;
 }
 
+/* Whether a matrix can be stored so. */
+static bool fits(const gk_scheme *s, const gk_tensor *t)
+{
+    const uint64_t rows = gk_rows(t), cols = gk_cols(t);
+
+    if (is_gptq(s) && (rows % 32 != 0 || cols % 32 != 0))
+        return false;
+    if (s->layout == &gk_layout_awq && rows % 8 != 0)
+        return false;
+    return s->group == 0 || cols % s->group == 0;
+}
+
+/* Makes s the next smaller scheme of its kind; false: there is none. */
+static bool narrow(gk_scheme *s)
+{
+    const gk_scheme was = *s;
+
+    if (s->kind == GK_SCHEME_FP8 && s->group > 0)
+        *s = gk_scheme_fp8(0);
+    else if (s->kind == GK_SCHEME_INT && s->group > 32 && s->layout != &gk_layout_awq)
+        *s = gk_scheme_int(s->bits, s->group / 2, s->symmetric);
+    else
+        return false;
+    s->layout = was.layout;
+    s->scales = was.scales;
+    return true;
+}
+
+static bool all_fit(const gk_scheme *s, const member *m, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (!fits(s, m[i].item->from))
+            return false;
+    return true;
+}
+
+/* The scheme of the first for all n, or the largest smaller one that fits them all. */
 static bool shrink(gk_plan *p, const member *m, uint64_t n, gk_err *err)
 {
     const gk_scheme was = m[0].item->to;
-    const uint64_t group = group_for(m, n, was.group);
+    gk_scheme s = was;
 
-    if (group == was.group)
+    if (all_fit(&s, m, n))
         return true;
     if (p->options.strict) {
         gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
                 "%s does not divide its module's widths (--strict)", was.name);
         return gk_fail_at(err, NULL, m[0].item->from->name);
     }
-    for (uint64_t i = 0; i < n; i++) {
-        gk_plan_item *item = m[i].item;
-        if (group > 0) {
-            item->to = gk_scheme_int(was.bits, group, was.symmetric);
-            item->to.layout = was.layout;
-            item->to.scales = was.scales;
-        } else if (!gk_scheme_parse("keep", &item->to, err)) {
-            return false;
+    while (!all_fit(&s, m, n))
+        if (!narrow(&s)) {
+            if (!gk_scheme_parse("keep", &s, err))
+                return false;
+            break;
         }
-        item->why = GK_WHY_WIDTH;
-        if (!gk_findings_addf(&p->notes, "width", GK_NOTE, NULL, item->from->name, err,
+    for (uint64_t i = 0; i < n; i++) {
+        m[i].item->to = s;
+        m[i].item->why = GK_WHY_WIDTH;
+        if (!gk_findings_addf(&p->notes, "width", GK_NOTE, NULL, m[i].item->from->name, err,
                               "%s becomes %s: no group of %s divides its width or that of a matrix "
-                              "which engines fuse with it",
-                              was.name, item->to.name, was.name))
+                              "which engines fuse with it", was.name, s.name, was.name))
             return false;
     }
     return true;
 }
 
-static bool fit_module(gk_plan *p, const member *m, uint64_t n, gk_err *err)
+/* What vLLM asks of the experts of packed integers. */
+static bool check_experts(gk_plan *p, const member *m, gk_err *err)
 {
-    const gk_scheme *s = &m[0].item->to;
-    const bool check = !p->options.no_engine_check;
+    const gk_scheme *s = &m->item->to;
 
-    for (uint64_t i = 1; check && m[0].fused != GK_FUSED_NONE && i < n; i++)
-        if (!gk_scheme_same(&m[i].item->to, s))
-            return disagree(&m[0], &m[i], err);
-    if (check && m[0].fused == GK_FUSED_EXPERTS && s->kind == GK_SCHEME_INT && !s->symmetric) {
+    if (m->fused != GK_FUSED_EXPERTS || s->layout != &gk_layout_packed)
+        return true;
+    if (!s->symmetric) {
         gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                 "%s: vLLM loads only symmetric experts (--no-engine-check writes them anyway)",
                 s->name);
-        return gk_fail_at(err, NULL, m[0].item->from->name);
+        return gk_fail_at(err, NULL, m->item->from->name);
     }
     /* seen with vLLM 0.24: compressed_tensors_moe_wna16_marlin.py asserts group_size == -1 */
-    if (check && m[0].fused == GK_FUSED_EXPERTS && s->kind == GK_SCHEME_INT && s->bits == 8
-        && s->group > 0
-        && !gk_findings_addf(&p->notes, "engine", GK_WARN, NULL, m[0].item->from->name, err,
-                             "vLLM 0.24 loads 8-bit experts with one scale a row only: for it, add "
-                             "--rule 'experts=int8-channel'"))
+    return s->bits != 8 || s->group == 0
+           || gk_findings_addf(&p->notes, "engine", GK_WARN, NULL, m->item->from->name, err,
+                               "vLLM 0.24 loads 8-bit experts with one scale a row only: for it, "
+                               "add --rule 'experts=int8-channel'");
+}
+
+static bool fit_module(gk_plan *p, const member *m, uint64_t n, gk_err *err)
+{
+    const gk_scheme s = m[0].item->to;
+    const bool check = !p->options.no_engine_check;
+
+    for (uint64_t i = 1; check && m[0].fused != GK_FUSED_NONE && i < n; i++)
+        if (!gk_scheme_same(&m[i].item->to, &s))
+            return disagree(&m[0], &m[i], err);
+    if (check && !check_experts(p, m, err))
         return false;
     for (uint64_t i = 0; i < n; i++) /* unequal parts shrink one by one */
-        if (m[i].item->to.kind == GK_SCHEME_INT && m[i].item->to.group > 0) {
-            const bool together = gk_scheme_same(&m[i].item->to, s) && i == 0;
+        if (gk_scheme_is_coded(&m[i].item->to)) {
+            const bool together = gk_scheme_same(&m[i].item->to, &s) && i == 0;
             if (!shrink(p, &m[i], together ? n : 1, err))
                 return false;
         }
     return true;
 }
 
+/* Engines keep one global scale a fused module, so its matrices share it: q, k and v; gate
+ * and up; w1 and w3 of all experts of a layer, and their w2. */
+static void set_ranges(gk_plan *p, const member *m, uint64_t n)
+{
+    bool used[2] = {false, false};
+
+    for (uint64_t i = 0; i < n; i++)
+        if (m[i].item->to.kind == GK_SCHEME_NVFP4) {
+            const bool down = m[i].fused == GK_FUSED_EXPERTS
+                              && gk_ends_with(m[i].item->from->name, ".w2.weight");
+            m[i].item->range = p->n_ranges + down;
+            used[down] = true;
+        }
+    if (used[0] || used[1])
+        p->n_ranges += 2;
+}
+
 /* A scheme that no engine loads for such a module: router, embedding, head. */
 static bool refuse_unloadable(const gk_plan *p, const gk_plan_item *item, gk_err *err)
 {
-    if (p->options.no_engine_check || item->to.kind != GK_SCHEME_INT
+    if (p->options.no_engine_check || !gk_scheme_is_coded(&item->to)
         || (strstr(item->from->name, "embed_tokens") == NULL
             && strstr(item->from->name, "block_sparse_moe.gate.") == NULL
             && strcmp(item->from->name, "lm_head.weight") != 0))
@@ -186,70 +237,73 @@ bool gk_plan_fuse(gk_plan *p, gk_err *err)
                            && m[next].fused == m[i].fused;)
             next++;
         ok = fit_module(p, &m[i], next - i, err);
+        set_ranges(p, &m[i], next - i);
     }
     gk_free(m);
-    return ok;
+    return ok && gk_plan_note_engines(p, err);
 }
 
-/* ---- quantization_config ---------------------------------------------------- */
+bool gk_plan_fit_each(gk_plan *p, gk_err *err)
+{
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const member m = {.item = &p->item[i]};
+        if (gk_scheme_is_coded(&m.item->to) && !shrink(p, &m, 1, err))
+            return false;
+    }
+    return gk_plan_note_engines(p, err);
+}
 
-typedef struct describe {
-    const gk_plan *p;
-    gk_text       *out;
-    gk_scheme      scheme[MAX_SCHEMES];
-    int            n_schemes, main; /* the one that "Linear" stands for */
-} describe;
+/* ---- names ----------------------------------------------------------------- */
+
+bool gk_plan_schemes(const gk_plan *p, gk_schemes *out, gk_err *err)
+{
+    uint64_t weights[GK_MAX_SCHEMES] = {0};
+    int experts = -1;
+
+    *out = (gk_schemes){0};
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const gk_plan_item *item = &p->item[i];
+        int64_t layer;
+        int k = 0;
+        if (!gk_scheme_is_coded(&item->to))
+            continue;
+        while (k < out->n && !gk_scheme_same(&out->scheme[k], &item->to))
+            k++;
+        if (k == GK_MAX_SCHEMES)
+            return gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "more than %d schemes", GK_MAX_SCHEMES);
+        if (k == out->n)
+            out->scheme[out->n++] = item->to;
+        weights[k] += gk_rows(item->from) * gk_cols(item->from);
+        if (experts < 0 && gk_fused_of(item->from->name, &layer) == GK_FUSED_EXPERTS)
+            experts = k;
+    }
+    for (int k = 0; k < out->n; k++)
+        if (weights[k] > weights[out->main])
+            out->main = k;
+    if (experts >= 0)
+        out->main = experts;
+    return true;
+}
 
 static bool is_module(const gk_plan_item *item)
 {
     return item->from->ndim == 2;
 }
 
-static bool collect_schemes(describe *d, gk_err *err)
-{
-    uint64_t weights[MAX_SCHEMES] = {0};
-    int experts = -1;
-
-    for (uint64_t i = 0; i < d->p->n_items; i++) {
-        const gk_plan_item *item = &d->p->item[i];
-        int64_t layer;
-        int k = 0;
-        if (item->to.kind != GK_SCHEME_INT)
-            continue;
-        while (k < d->n_schemes && !gk_scheme_same(&d->scheme[k], &item->to))
-            k++;
-        if (k == MAX_SCHEMES)
-            return gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "more than %d schemes", MAX_SCHEMES);
-        if (k == d->n_schemes)
-            d->scheme[d->n_schemes++] = item->to;
-        weights[k] += gk_rows(item->from) * gk_cols(item->from);
-        if (experts < 0 && gk_fused_of(item->from->name, &layer) == GK_FUSED_EXPERTS)
-            experts = k;
-    }
-    for (int k = 0; k < d->n_schemes; k++)
-        if (weights[k] > weights[d->main])
-            d->main = k;
-    if (experts >= 0) /* the engines' fused experts ask for "Linear" by that word */
-        d->main = experts;
-    return true;
-}
-
 static bool wants(const gk_plan_item *item, const gk_scheme *s)
 {
-    return s != NULL ? gk_scheme_same(&item->to, s) : item->to.kind != GK_SCHEME_INT;
+    return s != NULL ? gk_scheme_same(&item->to, s) : !gk_scheme_is_coded(&item->to);
 }
 
-/* The layers of fused module f with the scheme, as "3|5"; *all: every one has it.
- * Items come layer by layer, so a layer's parts stand close. */
-static uint64_t layers_of(const describe *d, gk_fused f, const gk_scheme *s, gk_text *list,
-                          bool *all)
+uint64_t gk_plan_layers(const gk_plan *p, gk_fused f, const gk_scheme *s, gk_text *list,
+                        bool *all)
 {
     int64_t last = -1, layer;
     uint64_t n = 0;
 
     *all = true;
-    for (uint64_t i = 0; i < d->p->n_items; i++) {
-        const gk_plan_item *item = &d->p->item[i];
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const gk_plan_item *item = &p->item[i];
         if (!is_module(item) || gk_fused_of(item->from->name, &layer) != f)
             continue;
         if (!wants(item, s)) {
@@ -263,134 +317,67 @@ static uint64_t layers_of(const describe *d, gk_fused f, const gk_scheme *s, gk_
     return n;
 }
 
-static void add_target(const describe *d, gk_fused f, const gk_scheme *s)
+static void add_pattern(const gk_plan *p, gk_fused f, const gk_scheme *s, gk_text *out)
 {
-    gk_text list = {0}, text = {0};
+    gk_text list = {0};
     bool all;
 
-    if (layers_of(d, f, s, &list, &all) > 0) {
+    if (gk_plan_layers(p, f, s, &list, &all) > 0) {
         if (all && fused[f].anchored)
-            gk_text_printf(&text, "re:(.*mlp\\.)?%s", fused[f].regex);
+            gk_text_printf(out, "(.*mlp\\.)?%s", fused[f].regex);
         else if (all)
-            gk_text_printf(&text, "re:.*%s", fused[f].regex);
+            gk_text_printf(out, ".*%s", fused[f].regex);
         else
-            gk_text_printf(&text, "re:.*layers\\.(%s)\\.%s%s", list.data,
+            gk_text_printf(out, ".*layers\\.(%s)\\.%s%s", list.data,
                            fused[f].anchored ? "mlp\\." : f == GK_FUSED_EXPERTS ? "" : "(self_)?",
                            fused[f].regex);
-        gk_json_string(d->out, NULL, text.data);
-        d->out->failed |= text.failed || list.failed;
+        out->failed |= list.failed;
     }
     gk_text_free(&list);
-    gk_text_free(&text);
 }
 
 /* Modules of their own, by name; router and embedding so that engine names match too. */
-static void add_lone_targets(const describe *d, const gk_scheme *s)
+static void lone_patterns(const gk_plan *p, const gk_scheme *s, gk_pattern_fn *add, void *context)
 {
     bool router = false, embedding = false;
     int64_t layer;
 
-    for (uint64_t i = 0; i < d->p->n_items; i++) {
-        const gk_plan_item *item = &d->p->item[i];
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const gk_plan_item *item = &p->item[i];
         const char *name = item->from->name;
-        const size_t n = strlen(name);
+        gk_text text = {0};
         if (!is_module(item) || !wants(item, s) || gk_fused_of(name, &layer) != GK_FUSED_NONE
-            || n < 7 || strcmp(name + n - 7, ".weight") != 0)
+            || !gk_ends_with(name, ".weight"))
             continue;
         if (strstr(name, "block_sparse_moe.gate.") != NULL) {
             if (!router)
-                gk_json_string(d->out, NULL, "re:.*(block_sparse_moe|moe_block)\\.gate$");
+                add(context, ".*(block_sparse_moe|moe_block)\\.gate$", true);
             router = true;
         } else if (strstr(name, "embed_tokens") != NULL) {
             if (!embedding)
-                gk_json_string(d->out, NULL, "re:.*embed_tokens$");
+                add(context, ".*embed_tokens$", true);
             embedding = true;
         } else {
-            gk_json_string_n(d->out, NULL, name, n - 7);
+            gk_text_add(&text, name, strlen(name) - strlen(".weight"));
+            add(context, text.failed ? name : text.data, false);
         }
+        gk_text_free(&text);
     }
 }
 
-static void add_weights(gk_text *out, const gk_scheme *s)
+bool gk_plan_patterns(const gk_plan *p, const gk_scheme *s, gk_pattern_fn *add, void *context,
+                      gk_err *err)
 {
-    gk_json_open(out, "weights", '{');
-    gk_json_uint(out, "num_bits", (uint64_t)s->bits);
-    gk_json_string(out, "type", "int");
-    gk_json_bool(out, "symmetric", s->symmetric);
-    gk_json_string(out, "strategy", s->group == 0 ? "channel" : "group");
-    if (s->group == 0)
-        gk_json_raw(out, "group_size", "-1", 2); /* vLLM compares with -1 */
-    else
-        gk_json_uint(out, "group_size", s->group);
-    gk_json_raw(out, "block_structure", "null", 4);
-    gk_json_bool(out, "dynamic", false);
-    gk_json_raw(out, "actorder", "null", 4);
-    gk_json_string(out, "observer", "minmax");
-    gk_json_raw(out, "observer_kwargs", "{}", 2);
-    gk_json_close(out, '}');
-}
+    bool ok = true;
 
-/* Groups that name modules come first: matchers take the first that fits. */
-static void add_group(const describe *d, int k, int number)
-{
-    gk_text name = {0};
-
-    gk_text_printf(&name, "group_%d", number);
-    gk_json_open(d->out, name.failed ? "group" : name.data, '{');
-    gk_json_open(d->out, "targets", '[');
-    if (k == d->main) {
-        gk_json_string(d->out, NULL, "Linear");
-    } else {
-        for (int f = 0; f < GK_FUSED_NONE; f++)
-            add_target(d, (gk_fused)f, &d->scheme[k]);
-        add_lone_targets(d, &d->scheme[k]);
+    for (int f = 0; ok && f < GK_FUSED_NONE; f++) {
+        gk_text text = {0};
+        add_pattern(p, (gk_fused)f, s, &text);
+        ok = !text.failed || gk_text_ok(&text, err);
+        if (ok && text.len > 0)
+            add(context, text.data, true);
+        gk_text_free(&text);
     }
-    gk_json_close(d->out, ']');
-    add_weights(d->out, &d->scheme[k]);
-    gk_json_raw(d->out, "input_activations", "null", 4);
-    gk_json_raw(d->out, "output_activations", "null", 4);
-    gk_json_string(d->out, "format", "pack-quantized");
-    gk_json_close(d->out, '}');
-    gk_text_free(&name);
-}
-
-bool gk_ct_config(const gk_plan *p, gk_text *out, gk_err *err)
-{
-    describe d = {.p = p, .out = out};
-    int number = 0;
-
-    if (!collect_schemes(&d, err))
-        return false;
-    if (d.n_schemes == 0)
-        return true;
-    gk_json_open(out, "quantization_config", '{');
-    gk_json_string(out, "quant_method", "compressed-tensors");
-    gk_json_string(out, "version", "0.13.0");
-    gk_json_string(out, "format", "pack-quantized");
-    gk_json_string(out, "quantization_status", "compressed");
-    gk_json_raw(out, "global_compression_ratio", "null", 4);
-    gk_json_raw(out, "kv_cache_scheme", "null", 4);
-    gk_json_open(out, "config_groups", '{');
-    for (int k = 0; k < d.n_schemes; k++)
-        if (k != d.main)
-            add_group(&d, k, number++);
-    add_group(&d, d.main, number);
-    gk_json_close(out, '}');
-    gk_json_open(out, "ignore", '[');
-    for (int f = 0; f < GK_FUSED_NONE; f++)
-        add_target(&d, (gk_fused)f, NULL);
-    add_lone_targets(&d, NULL);
-    gk_json_close(out, ']');
-    gk_json_close(out, '}');
-    return true;
-}
-
-bool gk_plan_config_members(const gk_plan *p, gk_text *out, gk_err *err)
-{
-    static const char *const presharded[] = {"load_presharded_moe", "load_presharded_attn",
-                                             "load_presharded_mlp", "load_presharded_embedding"};
-
-    for (int i = 0; i < 4; i++)
-        gk_json_bool(out, presharded[i], false);
-    return p->options.target->config == NULL || p->options.target->config(p, out, err);
+    lone_patterns(p, s, add, context);
+    return ok;
 }

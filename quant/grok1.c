@@ -1,8 +1,9 @@
-/* quant/grok1.c - QuantizedWeight8bit of the Grok-1 checkpoint: int8 codes [out, in] with
- * a scale for every row and part of the input axis. Read only.
+/* quant/grok1.c - the 8-bit weights of Grok-1, as its reader turns them: for W [out, in]
  *
- * Source: xai-org/grok-1 model.py @7050ed2. The reader has turned [in, out] and spread the
- * scales to [out, groups]; a group is in / groups columns. */
+ *   codes   I8 [out, in]
+ *   scales  F32, BF16 or F16 [out, G]   w = code * scale, in/G columns a scale
+ *
+ * Both are parts of one tensor already, so there are no names to look for. Read only. */
 #include <string.h>
 
 #include "formats/checked.h"
@@ -41,13 +42,30 @@ static uint64_t scratch_bytes(const gk_scheme *s, uint64_t n_rows, uint64_t n_co
 
 static bool decode(const gk_coding *c)
 {
+    const uint64_t rows = c->tile.n_rows, cols = c->tile.n_cols;
     gk_codes codes;
 
-    gk_codes_divide(c->scheme, c->tile.n_rows, c->tile.n_cols, c->scratch, &codes);
-    memcpy(codes.code, c->part[CODES], (size_t)(c->tile.n_rows * c->tile.n_cols));
-    gk_floats(c->dtype[SCALES], c->part[SCALES],
-              c->tile.n_rows * gk_scheme_groups(c->scheme, c->tile.n_cols), codes.scale);
+    gk_codes_divide(c->scheme, rows, cols, c->scratch, &codes);
+    memcpy(codes.code, c->part[CODES], rows * cols);
+    gk_floats(c->dtype[SCALES], c->part[SCALES], rows * gk_scheme_groups(c->scheme, cols),
+              codes.scale);
     gk_codes_decode(c, &codes);
+    return true;
+}
+
+bool gk_grok1_scheme(const gk_tensor *t, gk_scheme *out)
+{
+    if (t->scheme != NULL || t->whole != NULL || t->n_parts != 2 || t->ndim != 2)
+        return false;
+    const gk_part *codes = &t->part[CODES], *scales = &t->part[SCALES];
+    if (codes->role != GK_PART_CODES || codes->dtype != GK_I8 || scales->role != GK_PART_SCALES
+        || (scales->dtype != GK_F32 && scales->dtype != GK_BF16 && scales->dtype != GK_F16)
+        || codes->n_rows != t->dim[0] || codes->n_cols != t->dim[1] || scales->n_rows != t->dim[0]
+        || scales->n_cols == 0 || t->dim[1] % scales->n_cols != 0)
+        return false;
+    *out = gk_scheme_int(8, scales->n_cols > 1 ? t->dim[1] / scales->n_cols : 0, true);
+    out->scales = scales->dtype;
+    out->layout = &gk_layout_grok1;
     return true;
 }
 
@@ -59,23 +77,3 @@ const gk_layout gk_layout_grok1 = {
     .scratch_bytes = scratch_bytes,
     .decode = decode,
 };
-
-bool gk_grok1_adopt(gk_catalog *c, gk_err *err)
-{
-    for (uint64_t i = 0; i < c->n_tensors; i++) {
-        gk_tensor *t = &c->tensor[i];
-        if (t->scheme != NULL || t->whole != NULL || t->n_parts != 2
-            || t->part[CODES].role != GK_PART_CODES || t->part[CODES].dtype != GK_I8
-            || t->part[SCALES].role != GK_PART_SCALES)
-            continue;
-        const uint64_t groups = t->part[SCALES].n_cols;
-        gk_scheme *s = gk_arena_alloc(c->arena, 1, sizeof *s, err);
-        if (s == NULL)
-            return false;
-        *s = gk_scheme_int(8, groups > 1 ? gk_cols(t) / groups : 0, true);
-        s->scales = t->part[SCALES].dtype;
-        s->layout = &gk_layout_grok1;
-        t->scheme = s;
-    }
-    return true;
-}

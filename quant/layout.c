@@ -10,7 +10,8 @@
 /* Where suffixes are shared (".qweight", ".weight_packed"), the first that fits the
  * stored shapes and types. */
 static const gk_layout *const layouts[] = {
-    &gk_layout_packed,
+    &gk_layout_packed, &gk_layout_nvfp4,     &gk_layout_mxfp4, &gk_layout_gptq, &gk_layout_gptq_v2,
+    &gk_layout_awq,    &gk_layout_float,     &gk_layout_float_inv, &gk_layout_mlx,
 };
 
 #define N_LAYOUTS (sizeof layouts / sizeof layouts[0])
@@ -134,14 +135,23 @@ static bool has_needed(const gk_layout *l, const gk_tensor *const from[GK_MAX_PA
 static bool adopt_one(adopt *a, const gk_tensor *t, gk_tensor *out, bool *taken)
 {
     const gk_layout *telling = NULL;
+    gk_scheme scheme;
 
     *taken = false;
     if (t->n_parts == 0 || t->scheme != NULL)
         return true;
+    if (gk_grok1_scheme(t, &scheme)) {
+        gk_scheme *copy = gk_arena_alloc(a->c->arena, 1, sizeof *copy, a->err);
+        *out = *t;
+        out->scheme = copy;
+        *taken = copy != NULL;
+        if (copy != NULL)
+            *copy = scheme;
+        return copy != NULL;
+    }
     for (size_t i = 0; i < N_LAYOUTS; i++) {
         const gk_layout *l = layouts[i];
         const gk_tensor *from[GK_MAX_PARTS];
-        gk_scheme scheme;
         uint64_t dim[2];
         if (!gk_ends_with(t->name, l->suffix[0]))
             continue;
@@ -173,12 +183,17 @@ static bool is_companion(adopt *a, const gk_tensor *t, const bool *taken)
 
 static bool may_be_encoded(const gk_catalog *c)
 {
-    for (uint64_t i = 0; i < c->n_tensors; i++)
+    gk_scheme scheme;
+
+    for (uint64_t i = 0; i < c->n_tensors; i++) {
+        if (gk_grok1_scheme(&c->tensor[i], &scheme))
+            return true;
         for (size_t l = 0; l < N_LAYOUTS; l++)
             for (int k = is_telling(layouts[l]) ? 0 : 1;
                  k < GK_MAX_PARTS && layouts[l]->suffix[k] != NULL; k++)
                 if (gk_ends_with(c->tensor[i].name, layouts[l]->suffix[k]))
                     return true;
+    }
     return false;
 }
 
@@ -267,6 +282,16 @@ bool gk_layout_read(const gk_catalog *c, const gk_tensor *t, const gk_tile *tile
     }
     job.scratch = at;
     return ok && l->decode(&job);
+}
+
+bool gk_is_matrix(const gk_tensor *t, gk_dtype dtype, uint64_t n_rows, uint64_t n_cols)
+{
+    return t->ndim == 2 && t->dtype == dtype && t->dim[0] == n_rows && t->dim[1] == n_cols;
+}
+
+bool gk_is_floats(const gk_tensor *t)
+{
+    return t->dtype == GK_BF16 || t->dtype == GK_F16 || t->dtype == GK_F32;
 }
 
 void gk_floats(gk_dtype dtype, const void *in, uint64_t n, float *out)

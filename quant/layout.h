@@ -49,7 +49,8 @@ typedef struct gk_layout {
     /* Lists the parts of a [n_rows, n_cols] matrix, codes first; returns how many. */
     int (*parts)(const gk_scheme *s, const uint64_t dim[2], gk_layout_part out[GK_MAX_PARTS]);
     /* Sets the rectangle of part i that a tile fills; of a part that does not depend on
-     * the tile, the first tile's is all of it and the others' is empty. */
+     * the tile, the first tile's is all of it and the others' is empty. One number for all
+     * is in the span of every tile: each reads it, each writes the same. */
     void (*span)(const gk_scheme *s, int i, const uint64_t dim[2], const gk_tile *t, gk_tile *out);
     uint64_t (*scratch_bytes)(const gk_scheme *s, uint64_t n_rows, uint64_t n_cols);
     /* From w to the parts and v. */
@@ -65,22 +66,28 @@ typedef struct gk_layout {
                   gk_scheme *out);
 } gk_layout;
 
-extern const gk_layout gk_layout_packed, gk_layout_float, gk_layout_nvfp4, gk_layout_mxfp4,
-    gk_layout_gptq, gk_layout_gptq_v2, gk_layout_awq, gk_layout_mlx, gk_layout_grok1;
+extern const gk_layout gk_layout_packed, gk_layout_float, gk_layout_float_inv, gk_layout_nvfp4,
+    gk_layout_mxfp4, gk_layout_gptq, gk_layout_gptq_v2, gk_layout_awq, gk_layout_mlx,
+    gk_layout_grok1;
 
 /* Turns stored parts into one encoded tensor `M.weight` each, over the whole catalog;
  * what does not fit becomes a finding. False: NOMEM, IO. */
 bool gk_layout_adopt(gk_catalog *c, gk_err *err);
 
-/* Gives the int8 weights of a Grok-1 checkpoint, whose two parts the reader has found, their
- * scheme. False: NOMEM. */
-bool gk_grok1_adopt(gk_catalog *c, gk_err *err);
+/* Returns true and the scheme of a tensor that has exactly the parts of Grok-1's 8-bit
+ * weights (quant/grok1.c). */
+bool gk_grok1_scheme(const gk_tensor *t, gk_scheme *out);
 
 /* Reads a tile of an encoded tensor as f32. Tiles: as the layout's quantum allows.
  * scratch: gk_layout_read_scratch() bytes. */
 uint64_t gk_layout_read_scratch(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols);
 bool gk_layout_read(const gk_catalog *c, const gk_tensor *t, const gk_tile *tile, float *out,
                     void *scratch, gk_err *err);
+
+/* Returns true for a stored matrix of that type and shape, and for floats that
+ * gk_floats() converts. */
+bool gk_is_matrix(const gk_tensor *t, gk_dtype dtype, uint64_t n_rows, uint64_t n_cols);
+bool gk_is_floats(const gk_tensor *t);
 
 /* Converts n stored floats (BF16, F16, F32). */
 void gk_floats(gk_dtype dtype, const void *in, uint64_t n, float *out);

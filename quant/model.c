@@ -11,7 +11,7 @@ gk_catalog *gk_model_open(const char *path, gk_err *err)
 {
     gk_catalog *c = gk_catalog_open(path, err);
 
-    if (c == NULL || (gk_layout_adopt(c, err) && gk_grok1_adopt(c, err) && gk_grok2_check(c, err)))
+    if (c == NULL || (gk_layout_adopt(c, err) && gk_grok2_check(c, err)))
         return c;
     gk_catalog_close(c);
     return NULL;

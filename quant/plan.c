@@ -96,8 +96,12 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
             return gk_fail_at(err, NULL, item->from->name);
         }
     }
-    return (p->options.target->fit == NULL || p->options.target->fit(p, err))
-           && gk_gguf_importance(p, err);
+    if (p->options.target->fit != NULL && !p->options.target->fit(p, err))
+        return false;
+    for (uint64_t i = 0; i < p->n_items; i++) /* what fitting left plain */
+        if (keep_by_value(p, &p->item[i]))
+            p->item[i].to = gk_scheme_cast(GK_F32);
+    return gk_gguf_importance(p, err);
 }
 
 /* ---- stored tensors ---------------------------------------------------------- */
@@ -274,7 +278,7 @@ static void set_tiles(gk_plan *p, gk_plan_item *item, uint64_t elems)
     if (rows == 0 || cols == 0)
         return;
     /* the width of a column tile must not depend on memory: error sums run along it */
-    const uint64_t wide = turned ? TURNED_COLS : WIDE_ELEMS;
+    const uint64_t wide = turned ? TURNED_COLS : gk_max(WIDE_ELEMS / row_quantum, 1);
     item->tile_cols = cols;
     if (cols > wide && col_quantum > 0)
         item->tile_cols = gk_min(cols, round_down(wide, col_quantum));
@@ -362,9 +366,9 @@ static const char *torch_dtype(const gk_plan *p)
 
 static bool make_config(gk_plan *p, gk_err *err)
 {
-    static const char *const drop[] = {"quantization_config",   "load_presharded_moe",
-                                       "load_presharded_attn",  "load_presharded_mlp",
-                                       "load_presharded_embedding", "torch_dtype"};
+    static const char *const drop[] = {
+        "quantization_config",  "quantization",        "load_presharded_moe",
+        "load_presharded_attn", "load_presharded_mlp", "load_presharded_embedding", "torch_dtype"};
     const char *dtype = torch_dtype(p);
     gk_text members = {.indent = 2}, out = {0};
 
@@ -380,7 +384,7 @@ static bool make_config(gk_plan *p, gk_err *err)
         /* the members alone: without the braces and the last line break */
         members.data[members.len - 2] = '\0';
         ok = gk_json_splice(&out, p->from->config_text, p->from->config_len, drop,
-                            dtype != NULL ? 6 : 5, members.data + 1, err)
+                            dtype != NULL ? 7 : 6, members.data + 1, err)
              && add_text(p, "config.json", &out, err);
     }
     gk_text_free(&members);

@@ -23,6 +23,15 @@ gk_scheme gk_scheme_int(int bits, uint64_t group, bool symmetric)
     return s;
 }
 
+gk_scheme gk_scheme_fp8(uint64_t group)
+{
+    gk_scheme s = {.kind = GK_SCHEME_FP8, .bits = 8, .group = group, .symmetric = true};
+
+    snprintf(s.name, sizeof s.name, "fp8-%s",
+             group == 0 ? "channel" : group == GK_GROUP_ALL ? "tensor" : "block");
+    return s;
+}
+
 gk_scheme gk_scheme_cast(gk_dtype type)
 {
     gk_scheme s = {.kind = GK_SCHEME_CAST, .cast = type, .symmetric = true};

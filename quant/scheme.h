@@ -10,10 +10,13 @@ typedef enum gk_scheme_kind {
     GK_SCHEME_CAST, /* another float type, or one of ggml's block types            */
     GK_SCHEME_MIX,  /* the type that llama-quantize's mix gives it: a plan decides */
     GK_SCHEME_INT,  /* signed codes, a scale (and zero point) for each group       */
-    GK_SCHEME_FP8,  /* E4M3, a scale for each row (group 0) or block of 128 x 128  */
+    GK_SCHEME_FP8,  /* E4M3, a scale for each row (group 0) or block of 128 x 128;
+                       read only: one for all (group GK_GROUP_ALL)                 */
     GK_SCHEME_NVFP4, /* E2M1, an E4M3 scale for 16 and one f32 for all             */
     GK_SCHEME_MXFP4, /* E2M1, a power of two for 32                                */
 } gk_scheme_kind;
+
+#define GK_GROUP_ALL UINT64_MAX
 
 struct gk_layout; /* quant/layout.h */
 
@@ -36,6 +39,9 @@ bool gk_scheme_parse(const char *text, gk_scheme *out, gk_err *err);
 
 /* Makes the scheme of that shape, with its name. */
 gk_scheme gk_scheme_int(int bits, uint64_t group, bool symmetric);
+
+/* Makes the FP8 scheme of that group, with its name. */
+gk_scheme gk_scheme_fp8(uint64_t group);
 
 /* Returns the scheme that casts to a type. */
 gk_scheme gk_scheme_cast(gk_dtype type);

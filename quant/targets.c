@@ -5,7 +5,35 @@
 
 static const gk_layout *compressed_tensors(const gk_scheme *s)
 {
-    return s->kind == GK_SCHEME_INT ? &gk_layout_packed : NULL;
+    switch (s->kind) {
+    case GK_SCHEME_INT: return &gk_layout_packed;
+    case GK_SCHEME_FP8: return &gk_layout_float;
+    case GK_SCHEME_NVFP4: return &gk_layout_nvfp4;
+    case GK_SCHEME_MXFP4: return &gk_layout_mxfp4;
+    default: return NULL;
+    }
+}
+
+static const gk_layout *fp8(const gk_scheme *s)
+{
+    return s->kind == GK_SCHEME_FP8 ? &gk_layout_float : NULL;
+}
+
+static const gk_layout *gptq(const gk_scheme *s)
+{
+    if (s->kind != GK_SCHEME_INT)
+        return NULL;
+    return s->symmetric ? &gk_layout_gptq : &gk_layout_gptq_v2;
+}
+
+static const gk_layout *awq(const gk_scheme *s)
+{
+    return s->kind == GK_SCHEME_INT && s->bits == 4 ? &gk_layout_awq : NULL;
+}
+
+static const gk_layout *mlx(const gk_scheme *s)
+{
+    return s->kind == GK_SCHEME_INT && s->group > 0 ? &gk_layout_mlx : NULL;
 }
 
 static const gk_target targets[] = {
@@ -15,6 +43,31 @@ static const gk_target targets[] = {
      .layout = compressed_tensors,
      .fit = gk_plan_fuse,
      .config = gk_ct_config},
+    /* FP8 alone, the same files: what every engine with Grok loads */
+    {.name = "fp8",
+     .scheme = "fp8-channel",
+     .scales = GK_F32,
+     .layout = fp8,
+     .fit = gk_plan_fuse,
+     .config = gk_ct_config},
+    {.name = "gptq",
+     .scheme = "int4-g128",
+     .scales = GK_F16,
+     .layout = gptq,
+     .fit = gk_gptq_fit,
+     .config = gk_gptq_config},
+    {.name = "awq",
+     .scheme = "int4-g128-asym",
+     .scales = GK_F16,
+     .layout = awq,
+     .fit = gk_awq_fit,
+     .config = gk_awq_config},
+    {.name = "mlx",
+     .scheme = "int4-g64",
+     .scales = GK_BF16,
+     .layout = mlx,
+     .fit = gk_plan_fit_each,
+     .config = gk_mlx_config},
     {.name = "gguf", .scheme = "Q4_K_M", .is_gguf = true, .fit = gk_gguf_fit},
 };
 
@@ -33,4 +86,14 @@ const gk_target *gk_target_find(const char *name, gk_err *err)
             known.failed ? "" : known.data);
     gk_text_free(&known);
     return NULL;
+}
+
+bool gk_plan_config_members(const gk_plan *p, gk_text *out, gk_err *err)
+{
+    static const char *const presharded[] = {"load_presharded_moe", "load_presharded_attn",
+                                             "load_presharded_mlp", "load_presharded_embedding"};
+
+    for (int i = 0; i < 4; i++)
+        gk_json_bool(out, presharded[i], false);
+    return p->options.target->config == NULL || p->options.target->config(p, out, err);
 }

@@ -22,11 +22,50 @@ gk_fused gk_fused_of(const char *name, int64_t *layer);
  * width (the next smaller one, else keep), no asymmetric experts. Appends notes. */
 bool gk_plan_fuse(gk_plan *p, gk_err *err);
 
+/* The same where nothing is fused: every matrix for itself. */
+bool gk_plan_fit_each(gk_plan *p, gk_err *err);
+
+/* Appends what is known of the engines that would load the plan's output. */
+bool gk_plan_note_engines(gk_plan *p, gk_err *err);
+
+/* ---- who has which scheme ---- */
+
+#define GK_MAX_SCHEMES 16
+
+typedef struct gk_schemes {
+    gk_scheme scheme[GK_MAX_SCHEMES];
+    int       n, main; /* main: the experts' (engines ask for it by the word "Linear"), else
+                          the one of most weights */
+} gk_schemes;
+
+/* Lists the schemes of coded matrices. False: LIMIT. */
+bool gk_plan_schemes(const gk_plan *p, gk_schemes *out, gk_err *err);
+
+/* Calls add for patterns (regexes anchored at both ends where they end in $, or names) that
+ * match the modules of scheme s, NULL: those without codes, in checkpoints and engines. */
+typedef void gk_pattern_fn(void *context, const char *pattern, bool is_regex);
+bool gk_plan_patterns(const gk_plan *p, const gk_scheme *s, gk_pattern_fn *add, void *context,
+                      gk_err *err);
+
+/* Returns how many layers of fused module f have scheme s and lists them as "3|5"; *all:
+ * every one has it. */
+uint64_t gk_plan_layers(const gk_plan *p, gk_fused f, const gk_scheme *s, gk_text *list,
+                        bool *all);
+
+/* ---- config.json ---- */
+
 /* Adds the members that the target's config.json has beyond the source's. */
 bool gk_plan_config_members(const gk_plan *p, gk_text *out, gk_err *err);
 
-/* The quantization_config of compressed-tensors. */
+/* What each format says was done: quantization_config. */
 bool gk_ct_config(const gk_plan *p, gk_text *out, gk_err *err);
+bool gk_gptq_config(const gk_plan *p, gk_text *out, gk_err *err);
+bool gk_awq_config(const gk_plan *p, gk_text *out, gk_err *err);
+bool gk_mlx_config(const gk_plan *p, gk_text *out, gk_err *err);
+
+/* Fits the schemes of a GPTQ: one version for all; of an AWQ: one group for all. */
+bool gk_gptq_fit(gk_plan *p, gk_err *err);
+bool gk_awq_fit(gk_plan *p, gk_err *err);
 
 /* ---- GGUF (quant/gguf_target.c) ---- */
 
