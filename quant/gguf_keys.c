@@ -327,12 +327,20 @@ bool gk_gguf_keys_tokens(const gk_plan *p, gk_gguf_keys *out, gk_err *err)
 
 /* ---- all of them ------------------------------------------------------------------ */
 
-/* A GGUF brings its keys along, but for those that say how this one file is stored. */
+/* All tensors stay what they were. */
+static bool keeps_types(const gk_plan *p)
+{
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (p->item[i].from->scheme != NULL || p->item[i].entry->dtype != p->item[i].from->dtype)
+            return false;
+    return true;
+}
+
+/* A GGUF brings its keys along, but for those that say how this one file is laid out. */
 static bool is_about_the_file(const gk_plan *p, const char *key)
 {
-    static const char *const keys[] = {"general.file_type", "general.quantization_version",
-                                       "general.alignment", "split.no", "split.count",
-                                       "split.tensors.count"};
+    static const char *const keys[]
+        = {"general.alignment", "split.no", "split.count", "split.tensors.count"};
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (strcmp(key, keys[i]) == 0)
@@ -344,15 +352,21 @@ static bool is_about_the_file(const gk_plan *p, const char *key)
 static bool copy_keys(maker *m, gk_err *err)
 {
     const gk_gguf *g = m->p->from->gguf;
+    const bool same = keeps_types(m->p);
 
-    for (uint64_t i = 0; i < g->n_values; i++)
-        if (!is_about_the_file(m->p, g->value[i].key)
+    for (uint64_t i = 0; i < g->n_values; i++) {
+        const char *key = g->value[i].key;
+        const bool type = strcmp(key, "general.file_type") == 0
+                          || strcmp(key, "general.quantization_version") == 0;
+        if (!is_about_the_file(m->p, key) && (same || !type)
             && !gk_gguf_put_value(m->out, g, &g->value[i], err))
             return false;
+    }
     if (m->p->options.gguf_rope == GK_GGUF_ROPE_YARN && strcmp(m->m->arch, "grok") == 0
         && !put_grok_rope(m, err))
         return false;
-    put_file_type(m->p, m->out);
+    if (!same)
+        put_file_type(m->p, m->out);
     return true;
 }
 
