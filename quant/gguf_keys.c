@@ -100,34 +100,45 @@ static void put_sizes(maker *m)
     put_count(m, "attention.key_length", "head_dim", head_dim);
     put_count(m, "attention.value_length", "head_dim", head_dim);
     put_real(m, "attention.layer_norm_rms_epsilon", "rms_norm_eps", 1e-5);
-    put_real(m, "rope.freq_base", "rope_theta", 10000);
     if (g->experts > 0) {
         gk_gguf_put_u32(m->out, key_of(m, "expert_count"), g->experts);
         put_count(m, "expert_used_count", "num_experts_per_tok", 2);
     }
 }
 
-/* "original" computes plain rope in SGLang; llama.cpp's own converter makes yarn of it. */
-static void put_grok_rope(maker *m)
+/* "original" computes plain rope in SGLang; llama.cpp's own converter makes yarn of it. False:
+ * ARG when yarn is asked for and nothing says how far. */
+static bool put_grok_rope(maker *m, gk_err *err)
 {
     const char *type = gk_json_text(gk_json_get(m->config, "rope_type"), NULL);
     const bool scaled = type != NULL && strcmp(type, "original") != 0
                         && strcmp(type, "default") != 0;
+    const bool linear = scaled && strcmp(type, "linear") == 0
+                        && m->p->options.gguf_rope != GK_GGUF_ROPE_YARN;
 
     if (m->p->options.gguf_rope == GK_GGUF_ROPE_PLAIN
         || (m->p->options.gguf_rope == GK_GGUF_ROPE_DEFAULT && !scaled))
-        return;
-    gk_gguf_put_string(m->out, key_of(m, "rope.scaling.type"),
-                       scaled && strcmp(type, "linear") == 0 ? "linear" : "yarn");
+        return true;
+    if (gk_json_is_null(gk_json_get(m->config, "scaling_factor"))
+        || (!linear && gk_json_is_null(gk_json_get(m->config, "original_max_position_embeddings"))))
+        return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                       "the config has no scaling_factor or no original_max_position_embeddings, "
+                       "which scaled rope needs%s",
+                       m->p->from->gguf != NULL ? "; a GGUF with plain rope does not keep them, "
+                                                  "start from the release" : "");
+    gk_gguf_put_string(m->out, key_of(m, "rope.scaling.type"), linear ? "linear" : "yarn");
     put_real(m, "rope.scaling.factor", "scaling_factor", 1);
+    if (linear)
+        return true;
     put_count(m, "rope.scaling.original_context_length", "original_max_position_embeddings", 0);
     put_real(m, "rope.scaling.yarn_ext_factor", "extrapolation_factor", 1);
     put_real(m, "rope.scaling.yarn_attn_factor", "attn_factor", 1);
     put_real(m, "rope.scaling.yarn_beta_fast", "beta_fast", 8);
     put_real(m, "rope.scaling.yarn_beta_slow", "beta_slow", 1);
+    return true;
 }
 
-static void put_grok(maker *m)
+static bool put_grok(maker *m, gk_err *err)
 {
     const bool grok2 = m->m->has_dense;
     uint64_t head_dim = 0, hidden = 0;
@@ -138,9 +149,11 @@ static void put_grok(maker *m)
     gk_json_as_uint(gk_json_get(m->config, "hidden_size"), &hidden);
     if (head_dim == 0 && m->m->heads > 0)
         head_dim = hidden / m->m->heads;
+    put_real(m, "rope.freq_base", "rope_theta", 10000);
     put_count(m, "expert_feed_forward_length",
               grok2 ? "moe_intermediate_size" : "intermediate_size", 0);
-    put_grok_rope(m);
+    if (!put_grok_rope(m, err))
+        return false;
     put_real(m, "embedding_scale", "embedding_multiplier_scale", 1);
     put_real(m, "logit_scale", "output_multiplier_scale", 1);
     put_real(m, "attention.output_scale", "attn_output_multiplier",
@@ -151,24 +164,49 @@ static void put_grok(maker *m)
     put_real(m, "router_logit_softcapping", "router_logit_softcapping", 30);
     put_real(m, "final_logit_softcapping", "final_logit_softcapping", 0);
     put_count(m, "attention.temperature_length", "attn_temperature_len", 0);
+    return true;
 }
 
-static void put_llama_rope(maker *m)
+/* rope_scaling, or rope_parameters of newer configs. A llama3 scaling would be one more tensor
+ * (rope_freqs.weight), which is not made here. */
+static bool put_llama_rope(maker *m, gk_err *err)
 {
-    const gk_json *scaling = gk_json_get(m->config, "rope_scaling");
-    const char *type = gk_json_text(gk_json_get(scaling, "rope_type"), NULL);
-    double factor = 0;
+    const gk_json *whole = m->config, *scaling = gk_json_get(whole, "rope_scaling");
+    double number = 10000;
 
+    if (gk_json_is_null(scaling))
+        scaling = gk_json_get(whole, "rope_parameters");
+    if (!gk_json_as_real(gk_json_get(whole, "rope_theta"), &number))
+        gk_json_as_real(gk_json_get(scaling, "rope_theta"), &number);
+    gk_gguf_put_f32(m->out, key_of(m, "rope.freq_base"), number);
+    const char *type = gk_json_text(gk_json_get(scaling, "rope_type"), NULL);
     if (type == NULL)
         type = gk_json_text(gk_json_get(scaling, "type"), NULL);
-    if (type == NULL || strcmp(type, "linear") != 0
-        || !gk_json_as_real(gk_json_get(scaling, "factor"), &factor))
-        return;
-    gk_gguf_put_string(m->out, key_of(m, "rope.scaling.type"), "linear");
-    gk_gguf_put_f32(m->out, key_of(m, "rope.scaling.factor"), factor);
+    if (type == NULL || strcmp(type, "default") == 0)
+        return true;
+    const bool yarn = strcmp(type, "yarn") == 0;
+    if (!yarn && strcmp(type, "linear") != 0)
+        return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                       "rope_scaling of type %.40s has no keys in a GGUF; linear and yarn have",
+                       type);
+    if (!gk_json_as_real(gk_json_get(scaling, "factor"), &number))
+        return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "rope_scaling of type %s has no factor",
+                       type);
+    gk_gguf_put_string(m->out, key_of(m, "rope.scaling.type"), type);
+    gk_gguf_put_f32(m->out, key_of(m, "rope.scaling.factor"), number);
+    m->config = scaling;
+    if (yarn) {
+        put_count(m, "rope.scaling.original_context_length", "original_max_position_embeddings", 0);
+        put_real(m, "rope.scaling.yarn_ext_factor", "extrapolation_factor", NAN);
+        put_real(m, "rope.scaling.yarn_attn_factor", "attention_factor", NAN);
+        put_real(m, "rope.scaling.yarn_beta_fast", "beta_fast", NAN);
+        put_real(m, "rope.scaling.yarn_beta_slow", "beta_slow", NAN);
+    }
+    m->config = whole;
+    return true;
 }
 
-static void put_llama(maker *m)
+static bool put_llama(maker *m, gk_err *err)
 {
     uint64_t hidden = 0, head_dim = 0;
 
@@ -179,7 +217,7 @@ static void put_llama(maker *m)
         head_dim = hidden / m->m->heads;
     gk_gguf_put_u32(m->out, key_of(m, "rope.dimension_count"), head_dim);
     put_count(m, "vocab_size", "vocab_size", 0);
-    put_llama_rope(m);
+    return put_llama_rope(m, err);
 }
 
 /* ---- tokens ----------------------------------------------------------------------- */
@@ -290,12 +328,20 @@ bool gk_gguf_keys_tokens(const gk_plan *p, gk_gguf_keys *out, gk_err *err)
 
 /* ---- all of them ------------------------------------------------------------------ */
 
-/* A GGUF brings its keys along, but for those that say how this one file is stored. */
+/* All tensors stay what they were. */
+static bool keeps_types(const gk_plan *p)
+{
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (p->item[i].from->scheme != NULL || p->item[i].entry->dtype != p->item[i].from->dtype)
+            return false;
+    return true;
+}
+
+/* A GGUF brings its keys along, but for those that say how this one file is laid out. */
 static bool is_about_the_file(const gk_plan *p, const char *key)
 {
-    static const char *const keys[] = {"general.file_type", "general.quantization_version",
-                                       "general.alignment", "split.no", "split.count",
-                                       "split.tensors.count"};
+    static const char *const keys[]
+        = {"general.alignment", "split.no", "split.count", "split.tensors.count"};
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (strcmp(key, keys[i]) == 0)
@@ -307,14 +353,21 @@ static bool is_about_the_file(const gk_plan *p, const char *key)
 static bool copy_keys(maker *m, gk_err *err)
 {
     const gk_gguf *g = m->p->from->gguf;
+    const bool same = keeps_types(m->p);
 
-    for (uint64_t i = 0; i < g->n_values; i++)
-        if (!is_about_the_file(m->p, g->value[i].key)
+    for (uint64_t i = 0; i < g->n_values; i++) {
+        const char *key = g->value[i].key;
+        const bool type = strcmp(key, "general.file_type") == 0
+                          || strcmp(key, "general.quantization_version") == 0;
+        if (!is_about_the_file(m->p, key) && (same || !type)
             && !gk_gguf_put_value(m->out, g, &g->value[i], err))
             return false;
-    if (m->p->options.gguf_rope == GK_GGUF_ROPE_YARN && strcmp(m->m->arch, "grok") == 0)
-        put_grok_rope(m);
-    put_file_type(m->p, m->out);
+    }
+    if (m->p->options.gguf_rope == GK_GGUF_ROPE_YARN && strcmp(m->m->arch, "grok") == 0
+        && !put_grok_rope(m, err))
+        return false;
+    if (!same)
+        put_file_type(m->p, m->out);
     return true;
 }
 
@@ -326,10 +379,8 @@ bool gk_gguf_keys_make(const gk_plan *p, const gk_gguf_model *model, gk_gguf_key
         return copy_keys(&m, err);
     gk_gguf_put_string(out, "general.architecture", model->arch);
     gk_gguf_put_string(out, "general.type", "model");
-    if (strcmp(model->arch, "grok") == 0)
-        put_grok(&m);
-    else
-        put_llama(&m);
+    if (!(strcmp(model->arch, "grok") == 0 ? put_grok : put_llama)(&m, err))
+        return false;
     put_file_type(p, out);
     return gk_gguf_keys_tokens(p, out, err);
 }

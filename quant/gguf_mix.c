@@ -104,6 +104,9 @@ static gk_dtype values(int mix, const gk_mix_tensor *t, gk_dtype type)
         type = GK_Q6_K;
     else if (mix == Q4_K_S && i < 4)
         type = GK_Q5_K;
+    /* a matrix an eighth of Q's: better costs next to nothing */
+    if (t->is_70b && (type == GK_Q3_K || type == GK_Q4_K))
+        type = GK_Q5_K;
     return type;
 }
 
@@ -137,7 +140,6 @@ static gk_dtype attention_output(int mix, const gk_mix_tensor *t, gk_dtype type)
     }
     return mix == Q2_K ? GK_Q3_K : mix == Q3_K_M ? GK_Q4_K : mix == Q3_K_L ? GK_Q5_K : type;
 }
-
 
 gk_dtype gk_mix_choose(int mix, const gk_mix_tensor *t)
 {

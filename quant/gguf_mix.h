@@ -15,6 +15,7 @@ typedef struct gk_mix_tensor {
     uint64_t    n_experts, gqa;  /* query heads a kv head                        */
     bool        is_stack;        /* three dimensions                             */
     bool        is_tied;         /* the model has no output.weight               */
+    bool        is_70b;          /* 80 layers of Llama (fewer kv heads) or Qwen2 */
     bool        has_importance;  /* an imatrix is at hand                        */
 } gk_mix_tensor;
 

@@ -116,12 +116,25 @@ static void keep_exact(gk_plan_item *item)
         item->to = gk_scheme_cast(GK_F32);
 }
 
+/* As llama.cpp tells them: src/models/llama.cpp and qwen2.cpp, load_arch_hparams. */
+static bool is_70b(const gk_gguf_model *m)
+{
+    return m->layers == 80
+           && (strcmp(m->arch, "qwen2") == 0
+               || (strcmp(m->arch, "llama") == 0 && m->heads != m->kv_heads));
+}
+
 static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_err *err)
 {
     const gk_tensor *t = item->from;
     place at;
 
     if (!find_place(m, t, &at, err))
+        return false;
+    if (m->is_known && !at.is_mapped && p->from->gguf == NULL
+        && !gk_findings_addf(&p->notes, "name", GK_WARN, NULL, t->name, err,
+                             "a GGUF of architecture %s has no place for it, so llama.cpp will not "
+                             "load the file", m->arch))
         return false;
     const bool plain = !gk_mix_quantizes(at.name, t->ndim);
     if (plain && item->why != GK_WHY_RULE) {
@@ -140,6 +153,7 @@ static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_
                                      .gqa = m->kv_heads > 0 ? m->heads / m->kv_heads : 1,
                                      .is_stack = at.at.is_stacked,
                                      .is_tied = m->is_tied,
+                                     .is_70b = is_70b(m),
                                      .has_importance = p->options.stats != NULL};
         p->mix = item->to.mix;
         item->to = gk_scheme_cast(gk_mix_choose(item->to.mix, &about));

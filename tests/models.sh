@@ -30,5 +30,8 @@ done
     model width96 $small hidden=96 dense=192 experts=2 layers=1 ranks=2
     model width80 $small hidden=80 experts=2 layers=1 ranks=2
 }
+# eight experts, as mixes want them, and widths that 256 divides, or does not
+model eight hidden=256 heads=8 kv_heads=2 head_dim=32 dense=512 moe=384 experts=8 top_k=2 layers=3 \
+    vocab=512 seed=11 ranks=2
 model cli hidden=64 heads=2 kv_heads=1 head_dim=32 dense=96 moe=64 vocab=300 experts=2 top_k=1 \
     layers=1 ranks=2
