@@ -574,7 +574,7 @@ static void what_no_gguf_can_hold_is_refused(void **state)
     write_text(WORK "/model/config.json", "{\"architectures\": [\"OtherForCausalLM\"]}");
     expect_refused(WORK "/model", "default = keep", GK_ERR_UNSUPPORTED, "", "OtherForCausalLM");
     write_text(WORK "/model/config.json",
-               "{\"architectures\": [\"LlamaForCausalLM\"], \"num_hidden_layers\": 1,"
+               "{\"architectures\": [\"MixtralForCausalLM\"], \"num_hidden_layers\": 1,"
                "\"num_attention_heads\": 1, \"hidden_size\": 4, \"intermediate_size\": 4,"
                "\"vocab_size\": 4, \"max_position_embeddings\": 4}");
     write_model(WORK "/model", "default = keep", &o, OUT);
