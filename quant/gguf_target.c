@@ -280,6 +280,12 @@ static bool fits_stack(const gk_entry *e, const gk_tensor *t, gk_dtype dtype)
            && e->dim[2] == t->dim[1];
 }
 
+/* What llama.cpp multiplies with; ggml's I8 to I64 are for tables. */
+static bool is_weight_type(gk_dtype dtype)
+{
+    return dtype == GK_F32 || dtype == GK_F16 || dtype == GK_BF16 || gk_dtype_is_block(dtype);
+}
+
 static bool place_item(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_err *err)
 {
     const gk_tensor *t = item->from;
@@ -289,6 +295,11 @@ static bool place_item(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, g
 
     if (!find_place(m, t, &at, err))
         return false;
+    if (at.is_mapped && !is_weight_type(dtype)) {
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "llama.cpp has no weights of %s",
+                gk_dtype_get(dtype)->name);
+        return gk_fail_at(err, NULL, t->name);
+    }
     const uint64_t stack = at.at.is_stacked ? m->experts : 0;
     item->entry = stack > 0 ? stack_named(p, at.name) : NULL;
     if (item->entry == NULL && !add_entry(p, item, &at, stack, dtype, &item->entry, err))

