@@ -1,5 +1,6 @@
 /* tests/test_gguf_llama.c - Llama and Qwen2 as GGUF: permuted heads, keys, rope, there and back. */
 #include "tests/gguf_bytes.h"
+#define WRITTEN_OPEN gk_model_open
 #include "tests/written.h"
 
 #include "quant/gguf_mix.h"

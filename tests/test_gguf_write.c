@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "tests/gguf_bytes.h"
+#define WRITTEN_OPEN gk_model_open
 #include "tests/written.h"
 
 #include "quant/gguf_mix.h"

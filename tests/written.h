@@ -8,6 +8,9 @@
 #include "quant/run.h"
 
 #define INDEX "model.safetensors.index.json"
+#ifndef WRITTEN_OPEN /* a test of parts of models opens them with gk_model_open */
+#define WRITTEN_OPEN gk_model_open_whole
+#endif
 #define MANY  (UINT64_C(1) << 30)
 #define WIDE  ((UINT64_C(1) << 20) + 192) /* columns of a matrix that tiles cut */
 
@@ -44,7 +47,7 @@ static inline gk_plan *try_plan(const gk_catalog *c, const char *rules,
 static inline gk_catalog *open_whole(const char *path)
 {
     gk_err err = {0};
-    gk_catalog *c = gk_model_open_whole(path, &err);
+    gk_catalog *c = WRITTEN_OPEN(path, &err);
     assert_ok(c != NULL, err);
     return c;
 }
@@ -52,7 +55,9 @@ static inline gk_catalog *open_whole(const char *path)
 static inline bool try_write(const char *from, const char *rules, const gk_plan_options *options,
                              const char *out, gk_err *err)
 {
-    const gk_run_options run = {.hash = GK_HASH_OUTPUT, .verify = true};
+    /* what is read back must be whole, so parts of models are not */
+    const gk_run_options run = {.hash = GK_HASH_OUTPUT,
+                                .verify = WRITTEN_OPEN == gk_model_open_whole};
     gk_run_result result = {0};
     gk_catalog *c = open_whole(from);
     gk_plan *p = try_plan(c, rules, options, err);
