@@ -97,7 +97,9 @@ static bool list_all(job *j, gk_err *err)
 
     for (uint64_t i = 0; ok && regex == NULL && i < j->c->n_inputs; i++)
         ok = add_item(j, j->c->input[i].name, NULL, err) != NULL;
-    if (ok && regex == NULL && j->c->config_text != NULL)
+    /* of other formats the config is made of what the weight files say */
+    if (ok && regex == NULL && j->c->config_text != NULL
+        && gk_catalog_has(j->cli->arena, j->c, "config.json"))
         ok = add_item(j, "config.json", NULL, err) != NULL;
     for (uint64_t i = 0; ok && regex == NULL && i < j->c->n_extras; i++)
         ok = add_item(j, j->c->extra[i].name, NULL, err) != NULL;

@@ -370,11 +370,11 @@ static bool note_others(gk_catalog *c, const folder *best, const folder *parent,
                                weights ? ": more than one folder holds weights" : "");
 }
 
-static int by_base(const void *a, const void *b)
+static int by_path(const void *a, const void *b)
 {
     const gk_archived *const *x = a, *const *y = b;
 
-    return strcmp(gk_path_base((*x)->path), gk_path_base((*y)->path));
+    return strcmp((*x)->path, (*y)->path);
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */
@@ -409,8 +409,9 @@ static bool inflate_chosen(gk_catalog *c, gk_archived **chosen, uint64_t n, gk_e
     return true;
 }
 
-/* Makes *s the directory of the chosen entries. */
-static bool make_source(gk_catalog *c, gk_source *s, gk_archived **chosen, uint64_t n, gk_err *err)
+/* Makes *s the directory of the chosen entries, whose paths have skip bytes in common. */
+static bool make_source(gk_catalog *c, gk_source *s, gk_archived **chosen, uint64_t n, size_t skip,
+                        gk_err *err)
 {
     gk_archive *x = c->archive;
     const char **name = gk_arena_alloc(c->arena, n, sizeof *name, err);
@@ -421,7 +422,7 @@ static bool make_source(gk_catalog *c, gk_source *s, gk_archived **chosen, uint6
         return false;
     for (uint64_t i = 0; i < n; i++) {
         const gk_file *whole = chosen[i]->spooled ? x->spool.file : x->file;
-        name[i] = gk_path_base(chosen[i]->path);
+        name[i] = chosen[i]->path + skip;
         /* what messages call it says where it is */
         const char *full = gk_arena_printf(c->arena, err, "%s/%s", x->file->name, chosen[i]->path);
         member[i] = full == NULL ? NULL
@@ -440,33 +441,30 @@ static bool make_source(gk_catalog *c, gk_source *s, gk_archived **chosen, uint6
     return true;
 }
 
-/* Takes the files (not the links) of f; of its parent those whose names are not taken. */
+/* Takes the files (not the links) of the folder that is the model; when that is a "ckpt-0" with
+ * files beside it, those and the leaves, as the reader of Grok-1 names them. */
 static bool take_folder(gk_catalog *c, gk_source *s, gk_err *err)
 {
     const gk_archive *x = c->archive;
-    uint64_t n = 0, kept = 0;
+    uint64_t n = 0;
 
-    if (x->n == 0) {
-        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "no model found here: the archive is empty");
-        return false;
-    }
+    if (x->n == 0)
+        return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "no model found here: the archive is empty");
     const folder f = choose(x), parent = parent_of(x, &f);
     gk_archived **list = gk_arena_alloc(c->arena, f.end - f.first + parent.end - parent.first,
                                         sizeof *list, err);
     if (list == NULL || !note_others(c, &f, &parent, err))
         return false;
     for (uint64_t i = f.first; i < f.end; i++)
-        if (!x->entry[i].link)
+        if (!x->entry[i].link && (parent.end == 0 || is_weights(gk_path_base(x->entry[i].path))))
             list[n++] = &x->entry[i];
     for (uint64_t i = parent.first; i < parent.end; i++)
         if (!x->entry[i].link)
             list[n++] = &x->entry[i];
     if (n > 1)
-        qsort(list, (size_t)n, sizeof(gk_archived *), by_base);
-    for (uint64_t i = 0; i < n; i++)
-        if (kept == 0 || by_base(&list[kept - 1], &list[i]) != 0)
-            list[kept++] = list[i];
-    return inflate_chosen(c, list, kept, err) && make_source(c, s, list, kept, err);
+        qsort(list, (size_t)n, sizeof(gk_archived *), by_path);
+    const size_t len = folder_len(x->entry[parent.end > 0 ? parent.first : f.first].path);
+    return inflate_chosen(c, list, n, err) && make_source(c, s, list, n, len + (len > 0), err);
 }
 
 bool gk_archive_open(gk_catalog *c, gk_source *s, gk_archive_kind kind,
