@@ -18,7 +18,7 @@ override CPPFLAGS += -I. -D_GNU_SOURCE -DGK_VERSION='"$(VERSION)"'
 override CFLAGS := -std=c11 $(WARN) $(OPT_$(config)) -fopenmp -ffp-contract=off -fno-math-errno \
                    -ffile-prefix-map=$(CURDIR)=. $(CFLAGS)
 override LDFLAGS += $(filter -fsanitize%,$(OPT_$(config)))
-override LDLIBS += -ljansson -lcrypto -lpcre2-8 -lmsgpackc -lz -ldl -lm
+override LDLIBS += -ljansson -lcrypto -lpcre2-8 -lmsgpackc -larchive -lz -ldl -lm
 
 LIB_SRC  := $(wildcard formats/*.c quant/*.c verify/*.c)
 CMD_SRC  := $(wildcard cmd/*.c)

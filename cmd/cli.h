@@ -76,6 +76,7 @@ typedef enum gk_opt {
     /* common to all commands */
     GK_OPT_THREADS, /* uint                               */
     GK_OPT_MEMORY,  /* size                               */
+    GK_OPT_SPOOL,   /* string, a directory                */
     GK_OPT_PROGRESS, /* choice: auto always never json    */
     GK_OPT_NO_SANDBOX,
     GK_OPT_NO_COLOR,

@@ -3,12 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/cli.h"
+#include "cmd/input.h"
 #include "cmd/page.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
 #include "formats/hash.h"
-#include "quant/model.h"
 #include "verify/checks.h"
 #include "verify/checksums.h"
 
@@ -202,7 +201,7 @@ int cmd_audit(const gk_cli *cli)
     bool malformed = false;
     int status;
 
-    j.c = gk_model_open(cli->arg[0], &err);
+    j.c = gk_cli_model(cli, cli->arg[0], &err);
     if (j.c == NULL || !examine(&j, &err)) {
         status = gk_cli_fail(cli, &err);
     } else {

@@ -2,12 +2,11 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "cmd/cli.h"
+#include "cmd/input.h"
 #include "cmd/page.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
 #include "formats/pattern.h"
-#include "quant/model.h"
 #include "verify/compare.h"
 
 typedef struct job {
@@ -140,8 +139,8 @@ int cmd_compare(const gk_cli *cli)
     int status;
 
     bool ok = (regex == NULL || (j.pattern = gk_pattern_new(regex, &err)) != NULL)
-              && (j.a = gk_model_open_whole(cli->arg[0], &err)) != NULL
-              && (j.b = gk_model_open_whole(cli->arg[1], &err)) != NULL;
+              && (j.a = gk_cli_model_whole(cli, cli->arg[0], &err)) != NULL
+              && (j.b = gk_cli_model_whole(cli, cli->arg[1], &err)) != NULL;
     if (ok) {
         for (uint64_t i = 0; i < j.a->n_tensors; i++)
             bytes += gk_tensor_bytes(&j.a->tensor[i]);

@@ -13,7 +13,6 @@
 #include "cmd/progress.h"
 #include "cmd/table.h"
 #include "formats/output.h"
-#include "quant/model.h"
 #include "verify/blas.h"
 #include "verify/score.h"
 #include "verify/tokenizer.h"
@@ -429,10 +428,10 @@ static bool prepare(job *j)
     const char *base = gk_cli_string(j->cli, GK_OPT_BASE);
     gk_forward_options *o = &j->score.forward;
 
-    j->model = gk_model_open_whole(j->cli->arg[0], j->err);
+    j->model = gk_cli_model_whole(j->cli, j->cli->arg[0], j->err);
     if (j->model == NULL || !gk_arch_read(j->model->config, &j->arch, j->err))
         return false;
-    if (base != NULL && (j->base = gk_model_open_whole(base, j->err)) == NULL)
+    if (base != NULL && (j->base = gk_cli_model_whole(j->cli, base, j->err)) == NULL)
         return false;
     if (!(ids != NULL ? read_ids(j, ids) : read_texts(j)) || !set_switches(j) || !set_windows(j))
         return false;

@@ -6,7 +6,6 @@
 #include "cmd/input.h"
 #include "cmd/progress.h"
 #include "formats/pattern.h"
-#include "quant/model.h"
 #include "verify/checks.h"
 #include "verify/checksums.h"
 
@@ -41,23 +40,13 @@ static item *add_item(job *j, const char *name, const gk_tensor *t, gk_err *err)
     return &j->row[j->n++];
 }
 
-static const char *directory_of(const job *j)
-{
-    char *dir = NULL;
-
-    if (j->c->directory != NULL)
-        return j->c->directory;
-    dir = gk_path_dir(j->cli->arena, j->c->path, NULL);
-    return dir == NULL ? "." : dir;
-}
-
 static void hash_item(const job *j, item *it, void *buf, uint64_t buf_bytes)
 {
     if (!gk_cli_go_on(&it->err))
         return;
     gk_progress_item(it->name);
     if (it->tensor == NULL) {
-        gk_sums_file(directory_of(j), it->name, it->sha256, &it->bytes, &it->err);
+        gk_sums_file(j->c, it->name, it->sha256, &it->bytes, &it->err);
         gk_progress_add(it->bytes);
     } else {
         gk_tensor_digest(j->c, it->tensor, buf, buf_bytes, it->sha256, &it->err);
@@ -108,7 +97,9 @@ static bool list_all(job *j, gk_err *err)
 
     for (uint64_t i = 0; ok && regex == NULL && i < j->c->n_inputs; i++)
         ok = add_item(j, j->c->input[i].name, NULL, err) != NULL;
-    if (ok && regex == NULL && j->c->config_text != NULL)
+    /* of other formats the config is made of what the weight files say */
+    if (ok && regex == NULL && j->c->config_text != NULL
+        && gk_catalog_has(j->cli->arena, j->c, "config.json"))
         ok = add_item(j, "config.json", NULL, err) != NULL;
     for (uint64_t i = 0; ok && regex == NULL && i < j->c->n_extras; i++)
         ok = add_item(j, j->c->extra[i].name, NULL, err) != NULL;
@@ -273,7 +264,7 @@ int cmd_hash(const gk_cli *cli)
     gk_text list = {0};
     int status = GK_EXIT_FINE;
 
-    j.c = gk_model_open(cli->arg[0], &err);
+    j.c = gk_cli_model(cli, cli->arg[0], &err);
     bool ok = j.c != NULL && (check != NULL || gk_findings_refuse(&j.c->findings, &err));
     if (ok && check != NULL)
         ok = gk_read_text(check, &list, &err)

@@ -2,12 +2,11 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "cmd/cli.h"
+#include "cmd/input.h"
 #include "cmd/short_name.h"
 #include "cmd/table.h"
 #include "formats/gguf.h"
 #include "formats/pattern.h"
-#include "quant/model.h"
 #include "verify/arch.h"
 
 typedef struct job {
@@ -341,7 +340,7 @@ int cmd_inspect(const gk_cli *cli)
     job j = {.cli = cli};
     int status;
 
-    j.c = gk_model_open(cli->arg[0], &err);
+    j.c = gk_cli_model(cli, cli->arg[0], &err);
     if (j.c != NULL && allow(&j, &err) && select_tensors(&j, &err)) {
         add_up(&j);
         status = print(&j, &err);

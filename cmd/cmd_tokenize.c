@@ -46,7 +46,8 @@ static gk_tokenizer *open_tokenizer(const gk_cli *cli, gk_err *err)
         return NULL;
     if (alone == cli->arg[0])
         return open_alone(alone, err);
-    gk_catalog *c = gk_catalog_open(cli->arg[0], &own);
+    const gk_open_options opening = gk_cli_opening(cli);
+    gk_catalog *c = gk_catalog_open_with(cli->arg[0], &opening, &own);
     if (c == NULL && alone != NULL && own.code == GK_ERR_FORMAT)
         return open_alone(alone, err);
     if (c == NULL)

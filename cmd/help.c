@@ -18,8 +18,8 @@ static const char statuses[] =
 
 static const char models[] =
     "MODEL is a release directory, a Hugging Face directory, an index (*.index.json) or a single "
-    ".safetensors file. SIZE is bytes, or a number with K, M, G, T or KiB, MiB, GiB, TiB (1024) or "
-    "KB, MB, GB, TB (1000).";
+    "weight file, or a .tar or .zip of these. SIZE is bytes, or a number with K, M, G, T or KiB, "
+    "MiB, GiB, TiB (1024) or KB, MB, GB, TB (1000).";
 
 /* Adds words with line breaks; the first line starts at column `at`, others are
  * indented by `indent`. */

@@ -1,4 +1,4 @@
-/* cmd/input.c - texts and token ids as people give them. */
+/* cmd/input.c - models, texts and token ids as people give them. */
 #include "cmd/input.h"
 
 #include <ctype.h>
@@ -10,6 +10,28 @@
 #include "formats/io.h"
 
 #define MAX_TEXT_BYTES (UINT64_C(1) << 32)
+
+gk_open_options gk_cli_opening(const gk_cli *cli)
+{
+    return (gk_open_options){.spool = gk_cli_string(cli, GK_OPT_SPOOL), .stop = gk_cli_stop()};
+}
+
+gk_catalog *gk_cli_model(const gk_cli *cli, const char *path, gk_err *err)
+{
+    const gk_open_options options = gk_cli_opening(cli);
+
+    return gk_model_open_with(path, &options, err);
+}
+
+gk_catalog *gk_cli_model_whole(const gk_cli *cli, const char *path, gk_err *err)
+{
+    gk_catalog *c = gk_cli_model(cli, path, err);
+
+    if (c == NULL || gk_findings_refuse(&c->findings, err))
+        return c;
+    gk_catalog_close(c);
+    return NULL;
+}
 
 static bool read_stdin(gk_text *t, gk_err *err)
 {

@@ -196,6 +196,11 @@ static const gk_option options[GK_N_OPTS] = {
         .commands = GK_CMD_ALL,
         .help = "memory to use at most, as 512MiB, 2G or 1.5GB; default: 256 MiB",
     },
+    [GK_OPT_SPOOL] = {
+        .name = "spool", .kind = GK_KIND_STRING, .metavar = "DIR",
+        .commands = GK_CMD_ALL & ~GK_CMD_VERSION,
+        .help = "unpack compressed archives into a nameless file in DIR",
+    },
     [GK_OPT_PROGRESS] = {
         .name = "progress", .kind = GK_KIND_CHOICE, .choice = {"auto", "always", "never", "json"},
         .commands = GK_CMD_ALL, .help = "on stderr; auto: a line on a terminal",

@@ -7,11 +7,11 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "cmd/input.h"
 #include "cmd/progress.h"
 #include "cmd/short_name.h"
 #include "cmd/table.h"
 #include "formats/output.h"
-#include "quant/model.h"
 #include "quant/run.h"
 #include "quant/stats.h"
 
@@ -276,7 +276,9 @@ static bool may_write_files(const job *j, bool force, gk_err *err)
     for (uint64_t i = 0; ok && p->options.target->is_gguf && i < p->shards.n; i++) {
         const char *path = gk_path_join(a, dir, p->shards.shard[i].name, err);
         ok = path != NULL;
-        for (uint64_t k = 0; ok && k < j->model->n_inputs; k++)
+        if (ok && j->model->archive != NULL)
+            ok = gk_output_allowed(path, j->model->path, force, err);
+        for (uint64_t k = 0; ok && j->model->archive == NULL && k < j->model->n_inputs; k++)
             ok = gk_output_allowed(path, j->model->input[k].file->path, force, err);
     }
     gk_arena_free(a);
@@ -290,7 +292,8 @@ static bool may_write(const job *j, bool force, gk_err *err)
     bool ok = gk_output_allowed(j->out, j->cli->arg[0], force, err)
               && (c->directory == NULL || gk_output_allowed(j->out, c->directory, force, err));
 
-    for (uint64_t i = 0; ok && i < c->n_inputs; i++)
+    /* the paths of an archive's members are names in it: the archive is the operand */
+    for (uint64_t i = 0; ok && c->archive == NULL && i < c->n_inputs; i++)
         ok = gk_output_allowed(j->out, c->input[i].file->path, force, err);
     for (uint64_t i = 0; ok && i < c->n_extras; i++)
         ok = c->extra[i].path == NULL
@@ -322,7 +325,7 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     options->gguf_rope = (gk_gguf_rope)(1 + gk_cli_choice(cli, GK_OPT_GGUF_ROPE, -1));
     if (dtype != NULL && gk_scheme_parse(dtype, &plain, &err))
         options->plain = &plain;
-    j.model = gk_model_open_whole(cli->arg[0], &err);
+    j.model = gk_cli_model_whole(cli, cli->arg[0], &err);
     const char *stats = gk_cli_string(cli, GK_OPT_STATS);
     gk_stats *read = stats == NULL ? NULL : gk_stats_open(stats, &err);
     options->stats = read;

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "formats/archive.h"
 #include "formats/checked.h"
-#include "formats/reader.h"
 
 #define ROWS_A_CALL 512 /* iovecs of one preadv, below IOV_MAX */
 
@@ -58,6 +58,7 @@ void gk_catalog_close(gk_catalog *c)
         return;
     for (uint64_t i = 0; i < c->n_inputs; i++)
         gk_file_close(c->input[i].file);
+    gk_archive_close(c->archive);
     gk_json_free(c->config);
     gk_free(c->config_text);
     gk_free(c->stored);

@@ -15,6 +15,8 @@
 #ifndef GK_FORMATS_CATALOG_H
 #define GK_FORMATS_CATALOG_H
 
+#include <signal.h>
+
 #include "formats/dtype.h"
 #include "formats/finding.h"
 #include "formats/io.h"
@@ -82,6 +84,7 @@ typedef struct gk_part {
 
 struct gk_scheme; /* quant/scheme.h */
 struct gk_gguf;   /* formats/gguf.h */
+struct gk_archive; /* formats/archive.h */
 
 typedef struct gk_tensor {
     const char     *name; /* canonical: the Hugging Face name                  */
@@ -104,7 +107,8 @@ typedef struct gk_extra {
 typedef struct gk_catalog {
     gk_arena    *arena;
     const char  *path;      /* as the user gave it                            */
-    const char  *directory; /* the model directory, NULL for a single file    */
+    const char  *directory; /* the model directory, NULL for a file           */
+    struct gk_archive *archive; /* the file is one, its members are the files; or NULL */
     const char  *format;    /* "release", "gguf", "hf", "safetensors", "compressed-tensors" */
     gk_input    *input;     /* weight files, byte-sorted by name               */
     gk_stored   *stored;
@@ -119,12 +123,31 @@ typedef struct gk_catalog {
 } gk_catalog;
 
 /* Opens whatever a person points at: a release or Hugging Face directory (also
- * a cache repository of links), an index, a single .safetensors or .gguf file. Headers
+ * a cache repository of links), an index, a single weight file, an archive. Headers
  * only. What does not fit together (a missing slice, a file that cannot be read)
  * becomes rows of c->findings; whoever needs a whole model asks
  * gk_findings_refuse(). NULL and *err when there is nothing to show at all. */
 gk_catalog *gk_catalog_open(const char *path, gk_err *err);
 void        gk_catalog_close(gk_catalog *c);
+
+/* What opening may use; NULL stands for all zero. Must outlive only the call. */
+typedef struct gk_open_options {
+    const char *spool; /* a directory to unpack compressed archives into; NULL: little, in
+                          memory */
+    const volatile sig_atomic_t *stop; /* nonzero: give up with INTERRUPTED; or NULL */
+} gk_open_options;
+
+/* The same. An archive (.tar, .zip, .tar.gz, .tar.xz, .tar.zst) stands for the folder in it
+ * that holds a model; its members are read where they lie or are unpacked first. */
+gk_catalog *gk_catalog_open_with(const char *path, const gk_open_options *options, gk_err *err);
+
+/* Opens a file by name: of the model directory, of the archive, or beside the single file
+ * that the model is. Close with gk_file_close(). NULL and IO, FORMAT, NOMEM. */
+gk_file *gk_catalog_file(gk_arena *a, const gk_catalog *c, const char *name, gk_err *err);
+
+/* Returns whether the model directory or archive has such a file; false for a single one. The
+ * path is made in a. */
+bool gk_catalog_has(gk_arena *a, const gk_catalog *c, const char *name);
 
 /* Returns the extra of that name, or NULL; opens it (close with gk_file_close()). */
 const gk_extra *gk_extra_find(const gk_catalog *c, const char *name);

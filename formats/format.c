@@ -2,7 +2,7 @@
  * to opening any of them: the config, the other files. */
 #include <string.h>
 
-#include "formats/reader.h"
+#include "formats/archive.h"
 
 /* The first whose sniffer says yes opens. */
 static const gk_reader *const readers[] = {
@@ -107,32 +107,69 @@ static bool open_with(gk_catalog *c, const gk_reader *r, const gk_source *s, gk_
     return r->open(c, s, err);
 }
 
-gk_catalog *gk_catalog_open(const char *path, gk_err *err)
+/* Looks at the path; an archive becomes the directory that it holds. */
+static bool look(gk_catalog *c, const gk_open_options *options, gk_source *s, gk_err *err)
+{
+    gk_archive_kind kind;
+
+    return gk_source_look(c->arena, c->path, s, err) && gk_archive_look(s, &kind, err)
+           && (kind == GK_ARCHIVE_NOT || gk_archive_open(c, s, kind, options, err));
+}
+
+static const gk_reader *reader_of(const gk_source *s, const char *path, gk_err *err)
+{
+    for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++)
+        if (readers[i]->sniff(s))
+            return readers[i];
+    gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "no model found here: %s",
+            s->n_names == 0 ? s->member != NULL ? "the archive holds no file, only links"
+                                                : "the directory is empty"
+                            : "it holds no *.safetensors, no index, no *.gguf and no "
+                              "checkpoint of Grok-1");
+    gk_fail_at(err, path, NULL);
+    return NULL;
+}
+
+gk_catalog *gk_catalog_open_with(const char *path, const gk_open_options *options, gk_err *err)
 {
     gk_catalog *c = gk_alloc(1, sizeof *c, err);
+    const gk_reader *reader = NULL;
     gk_source source;
-    bool ok = c != NULL;
 
-    if (!ok)
+    if (c == NULL)
         return NULL;
     *c = (gk_catalog){.arena = gk_arena_new(err)};
     c->findings.arena = c->arena;
     c->path = c->arena == NULL ? NULL : gk_arena_str(c->arena, path, err);
-    ok = c->path != NULL && gk_source_look(c->arena, c->path, &source, err);
-    const gk_reader *reader = NULL;
-    for (size_t i = 0; ok && reader == NULL && i < sizeof readers / sizeof readers[0]; i++)
-        if (readers[i]->sniff(&source))
-            reader = readers[i];
-    if (ok && reader == NULL) {
-        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
-                "no model found here: %s",
-                source.n_names == 0 ? "the directory is empty"
-                                    : "it holds no *.safetensors, no index, no *.gguf and no "
-                                      "checkpoint of Grok-1");
-        ok = gk_fail_at(err, path, NULL);
-    }
-    if (ok && open_with(c, reader, &source, err))
+    if (c->path != NULL && look(c, options, &source, err))
+        reader = reader_of(&source, path, err);
+    if (reader != NULL && open_with(c, reader, &source, err)
+        && (c->archive == NULL || gk_archive_keep_crcs(c, err)))
         return c;
     gk_catalog_close(c);
     return NULL;
+}
+
+gk_catalog *gk_catalog_open(const char *path, gk_err *err)
+{
+    return gk_catalog_open_with(path, NULL, err);
+}
+
+/* ---- its files by name --------------------------------------------------- */
+
+gk_file *gk_catalog_file(gk_arena *a, const gk_catalog *c, const char *name, gk_err *err)
+{
+    if (c->archive != NULL)
+        return gk_source_file(a, c->archive->source, name, err);
+    const char *dir = c->directory != NULL ? c->directory : gk_path_dir(a, c->path, err);
+    const char *path = dir == NULL ? NULL : gk_path_join(a, dir, name, err);
+    return path == NULL ? NULL : gk_file_open(a, path, err);
+}
+
+bool gk_catalog_has(gk_arena *a, const gk_catalog *c, const char *name)
+{
+    if (c->archive != NULL)
+        return gk_source_has(a, c->archive->source, name);
+    const char *path = c->directory == NULL ? NULL : gk_path_join(a, c->directory, name, NULL);
+    return path != NULL && gk_path_kind_of(path) == GK_PATH_FILE;
 }

@@ -101,7 +101,7 @@ gk_file *gk_source_file(gk_arena *a, const gk_source *s, const char *name, gk_er
     if (s->member != NULL) {
         const uint64_t i = member_named(s, name);
         if (i < s->n_names)
-            return gk_file_member(a, s->member[i], name, 0, s->member[i]->size, err);
+            return gk_file_member(a, s->member[i], s->member[i]->name, 0, s->member[i]->size, err);
         gk_fail(err, GK_ERR_IO, GK_NO_OFF, "missing: not in the archive");
         return gk_fail_at(err, name, NULL), NULL;
     }

@@ -27,6 +27,7 @@
 
 #define FLAG_ENCRYPTED  (0x1u | 0x40u | 0x2000u)
 #define FLAG_PATCHED    0x20u
+#define DEFLATE         8 /* a method */
 #define FLAG_DESCRIPTOR 0x8u /* sizes and CRC follow the data; the header has zeros */
 
 typedef struct zip {
@@ -35,6 +36,7 @@ typedef struct zip {
     uint64_t dir_off, dir_bytes, n;
     gk_zip_member *member;
     unsigned char *window;
+    bool packed; /* deflated members are taken */
     gk_err *err;
 } zip;
 
@@ -188,7 +190,8 @@ static bool check_local(zip *z, gk_zip_member *m, unsigned flags)
         return false;
     if (!gk_zip_begins(at, LOCAL_BYTES))
         return refuse(z, m->header_off, "the directory points to something that is no member");
-    if (gk_load_u16(at + 26) != len || gk_load_u16(at + 8) != 0 || gk_load_u16(at + 6) != flags)
+    if (gk_load_u16(at + 26) != len || gk_load_u16(at + 6) != flags
+        || gk_load_u16(at + 8) != (m->deflated ? DEFLATE : 0))
         return refuse(z, m->header_off, "a member's header differs from the directory's");
     if (!gk_file_read(z->f, m->header_off + LOCAL_BYTES, name, len, z->err))
         return false;
@@ -196,12 +199,12 @@ static bool check_local(zip *z, gk_zip_member *m, unsigned flags)
         return refuse(z, m->header_off, "a member's name differs from the directory's");
     if (!(flags & FLAG_DESCRIPTOR)) {
         const uint64_t stored = gk_load_u32(at + 18), size = gk_load_u32(at + 22);
-        if (gk_load_u32(at + 14) != m->crc || (stored != UINT32_MAX && stored != m->bytes)
+        if (gk_load_u32(at + 14) != m->crc || (stored != UINT32_MAX && stored != m->packed_bytes)
             || (size != UINT32_MAX && size != m->bytes))
             return refuse(z, m->header_off, "a member's size or CRC differs from the directory's");
     }
     off = end + gk_load_u16(at + 28);
-    if (!gk_add(off, m->bytes, &end) || end > z->dir_off)
+    if (!gk_add(off, m->packed_bytes, &end) || end > z->dir_off)
         return refuse(z, m->header_off, "a member's data ends beyond the members");
     m->off = off;
     return true;
@@ -223,15 +226,17 @@ static bool read_member(zip *z, const unsigned char *at, uint64_t off, gk_zip_me
         return false;
     if (flags & FLAG_ENCRYPTED)
         return gk_fail(z->err, GK_ERR_UNSUPPORTED, off, "zip: the member is encrypted");
-    if (method != 0 || (flags & FLAG_PATCHED))
+    m->deflated = z->packed && method == DEFLATE;
+    if ((method != 0 && !m->deflated) || (flags & FLAG_PATCHED))
         return gk_fail(z->err, GK_ERR_UNSUPPORTED, off,
-                       "zip: the member is compressed (method %u), only stored ones are read",
-                       method);
-    if (stored != size)
+                       "zip: the member is compressed (method %u), only stored %s read", method,
+                       z->packed ? "and deflated ones are" : "ones are");
+    if (stored != size && !m->deflated)
         return refuse(z, off, "a stored member has two sizes");
     if (gk_load_u16(at + 34) != 0)
         return refuse(z, off, "in several volumes");
     m->bytes = size;
+    m->packed_bytes = stored;
     m->header_off = header;
     m->crc = gk_load_u32(at + 16);
     return check_local(z, m, flags);
@@ -287,7 +292,7 @@ static bool check_members(zip *z)
     if (z->n > 1)
         qsort(z->member, (size_t)z->n, sizeof *z->member, by_offset);
     for (uint64_t i = 1; i < z->n; i++)
-        if (z->member[i].header_off < z->member[i - 1].off + z->member[i - 1].bytes) {
+        if (z->member[i].header_off < z->member[i - 1].off + z->member[i - 1].packed_bytes) {
             refuse(z, z->member[i].header_off, "members overlap");
             return gk_fail_at(z->err, NULL, z->member[i].name);
         }
@@ -300,9 +305,9 @@ static bool check_members(zip *z)
     return true;
 }
 
-bool gk_zip_read(gk_arena *a, const gk_file *f, gk_zip *out, gk_err *err)
+static bool read_zip(gk_arena *a, const gk_file *f, bool packed, gk_zip *out, gk_err *err)
 {
-    zip z = {.arena = a, .f = f, .err = err};
+    zip z = {.arena = a, .f = f, .packed = packed, .err = err};
 
     z.window = gk_alloc(WINDOW_BYTES, 1, err);
     const bool ok = z.window != NULL && find_directory(&z) && read_directory(&z)
@@ -310,6 +315,16 @@ bool gk_zip_read(gk_arena *a, const gk_file *f, gk_zip *out, gk_err *err)
     gk_free(z.window);
     *out = (gk_zip){.member = z.member, .n = z.n};
     return ok || gk_fail_at(err, f->name, NULL);
+}
+
+bool gk_zip_read(gk_arena *a, const gk_file *f, gk_zip *out, gk_err *err)
+{
+    return read_zip(a, f, false, out, err);
+}
+
+bool gk_zip_read_packed(gk_arena *a, const gk_file *f, gk_zip *out, gk_err *err)
+{
+    return read_zip(a, f, true, out, err);
 }
 
 const gk_zip_member *gk_zip_find(const gk_zip *z, const char *name)

@@ -7,14 +7,19 @@
 #include "quant/blocks.h"
 #include "quant/layout.h"
 
-gk_catalog *gk_model_open(const char *path, gk_err *err)
+gk_catalog *gk_model_open_with(const char *path, const gk_open_options *options, gk_err *err)
 {
-    gk_catalog *c = gk_catalog_open(path, err);
+    gk_catalog *c = gk_catalog_open_with(path, options, err);
 
     if (c == NULL || (gk_layout_adopt(c, err) && gk_grok2_check(c, err)))
         return c;
     gk_catalog_close(c);
     return NULL;
+}
+
+gk_catalog *gk_model_open(const char *path, gk_err *err)
+{
+    return gk_model_open_with(path, NULL, err);
 }
 
 gk_catalog *gk_model_open_whole(const char *path, gk_err *err)

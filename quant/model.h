@@ -10,7 +10,10 @@
  * Findings as there. Close with gk_catalog_close(). */
 gk_catalog *gk_model_open(const char *path, gk_err *err);
 
-/* The same, but refuses a model with any bad finding (gk_findings_refuse()). */
+/* The same with options (NULL: none), as gk_catalog_open_with(). */
+gk_catalog *gk_model_open_with(const char *path, const gk_open_options *options, gk_err *err);
+
+/* As gk_model_open(), but refuses a model with any bad finding (gk_findings_refuse()). */
 gk_catalog *gk_model_open_whole(const char *path, gk_err *err);
 
 /* Returns the safetensors name of a plain tensor's dtype, the scheme's name of an

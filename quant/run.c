@@ -462,16 +462,23 @@ static void list_files(const gk_plan *p, gk_run_result *result)
 }
 
 /* dir NULL: the name is a path */
-static bool hash_one(const char *dir, gk_run_file *f, gk_err *err)
+static bool hash_one(const gk_file *file, gk_run_file *f, gk_err *err)
 {
-    gk_arena *a = gk_arena_new(err);
-    const char *path = a == NULL || dir == NULL ? f->name : gk_path_join(a, dir, f->name, err);
-    gk_file *file = a == NULL || path == NULL ? NULL : gk_file_open(a, path, err);
-    void *buf = file == NULL ? NULL : gk_alloc(HASH_BYTES, 1, err);
-
+    void *buf = gk_alloc(HASH_BYTES, 1, err);
     const bool ok = buf != NULL
                     && gk_hash_file(file, 0, file->size, buf, HASH_BYTES, f->sha256, err);
+
     gk_free(buf);
+    return ok;
+}
+
+static bool hash_written(const char *dir, gk_run_file *f, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    const char *path = a == NULL ? NULL : gk_path_join(a, dir, f->name, err);
+    gk_file *file = path == NULL ? NULL : gk_file_open(a, path, err);
+    const bool ok = file != NULL && hash_one(file, f, err);
+
     gk_file_close(file);
     gk_arena_free(a);
     return ok;
@@ -487,7 +494,9 @@ static bool hash_files(const run *r, const char *dir, gk_run_file *row, uint64_t
         const bool stop = r->options->stop != NULL && *r->options->stop;
         if (stop)
             gk_fail(&own, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted; nothing was written");
-        if (stop || !hash_one(dir, &row[i], &own)) {
+        if (stop
+            || !(dir != NULL ? hash_written(dir, &row[i], &own)
+                             : hash_one(r->p->from->input[i].file, &row[i], &own))) {
 #pragma omp critical(gk_run_failure)
             {
                 if (err->code == GK_OK)

@@ -64,7 +64,7 @@ static bool check_tokenizer(gk_catalog *c, gk_err *err)
     const bool known = gk_grok2_is(c->config) && gk_grok2_sizes(c->config, &sizes, &ignored);
     if (gk_vocabulary_has(c))
         return gk_tokenizer_check(c, known ? sizes.vocab : 0, &c->findings, err);
-    return c->directory == NULL || !known
+    return (c->directory == NULL && c->archive == NULL) || !known
            || gk_findings_addf(&c->findings, "tokenizer", GK_NOTE, "tokenizer.tok.json", NULL, err,
                                "the tokenizer is not here; serving needs it");
 }

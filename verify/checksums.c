@@ -23,12 +23,11 @@ bool gk_sums_line(char *line, char hex[GK_SHA256_HEX], char **name)
     return true;
 }
 
-bool gk_sums_file(const char *directory, const char *name, char hex[GK_SHA256_HEX],
-                  uint64_t *bytes, gk_err *err)
+bool gk_sums_file(const gk_catalog *c, const char *name, char hex[GK_SHA256_HEX], uint64_t *bytes,
+                  gk_err *err)
 {
     gk_arena *a = gk_arena_new(err);
-    char *path = a == NULL ? NULL : gk_path_join(a, directory, name, err);
-    gk_file *file = path == NULL ? NULL : gk_file_open(a, path, err);
+    gk_file *file = a == NULL ? NULL : gk_catalog_file(a, c, name, err);
     void *buf = file == NULL ? NULL : gk_alloc(BUF_BYTES, 1, err);
     const bool ok = buf != NULL && gk_hash_file(file, 0, file->size, buf, BUF_BYTES, hex, err);
 
@@ -53,10 +52,10 @@ static bool add_row(gk_sums *s, const char *list, const char *hex, const char *n
     return s->row[s->n++].name != NULL;
 }
 
-static bool read_list(gk_catalog *c, const char *path, const char *list, gk_sums *out, gk_err *err)
+static bool read_list(gk_catalog *c, gk_file *f, const char *list, gk_sums *out, gk_err *err)
 {
     uint64_t len = 0;
-    char *text = gk_file_slurp(path, MAX_LIST_BYTES, &len, err), *rest = text, *line;
+    char *text = gk_file_text(f, MAX_LIST_BYTES, &len, err), *rest = text, *line;
     bool ok = text != NULL;
 
     while (ok && (line = strsep(&rest, "\n")) != NULL) {
@@ -79,15 +78,14 @@ static bool read_list(gk_catalog *c, const char *path, const char *list, gk_sums
     return ok;
 }
 
-/* The list to read; *path stays NULL when there is none. */
-static bool find_list(const gk_catalog *c, gk_arena *a, const char **path, gk_err *err)
+/* Opens the list to read; *f stays NULL when there is none. */
+static bool open_list(const gk_catalog *c, gk_arena *a, const char *path, gk_file **f, gk_err *err)
 {
-    if (*path != NULL || c->directory == NULL)
+    *f = NULL;
+    if (path == NULL && !gk_catalog_has(a, c, LIST_NAME))
         return true;
-    char *own = gk_path_join(a, c->directory, LIST_NAME, err);
-    if (own != NULL && gk_path_kind_of(own) == GK_PATH_FILE)
-        *path = own;
-    return own != NULL;
+    *f = path != NULL ? gk_file_open(a, path, err) : gk_catalog_file(a, c, LIST_NAME, err);
+    return *f != NULL;
 }
 
 /* The CRC-32 of each member of a file, computed side by side. */
@@ -136,21 +134,21 @@ bool gk_sums_check(gk_catalog *c, const char *list, int threads, const volatile 
     for (uint64_t i = 0; i < c->n_inputs; i++)
         if (c->input[i].n_crcs > 0 && !check_crcs(c, &c->input[i], threads, stop, err))
             return false;
-    if (out->arena == NULL || !find_list(c, out->arena, &list, err))
+    gk_file *f;
+    if (out->arena == NULL || !open_list(c, out->arena, list, &f, err))
         return false;
-    if (list == NULL)
+    if (f == NULL)
         return true;
-    const char *directory = c->directory != NULL ? c->directory
-                                                 : gk_path_dir(out->arena, c->path, err);
-    const char *name = gk_arena_str(out->arena, gk_path_base(list), err);
-    bool ok = directory != NULL && name != NULL && read_list(c, list, name, out, err);
+    const char *name = f->name;
+    bool ok = read_list(c, f, name, out, err);
+    gk_file_close(f);
     if (!ok)
         return false;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (uint64_t i = 0; i < out->n; i++) {
         gk_err own = {0};
         if ((stop == NULL || !*stop)
-            && !gk_sums_file(directory, out->row[i].name, out->row[i].sha256,
+            && !gk_sums_file(c, out->row[i].name, out->row[i].sha256,
                              &out->row[i].bytes, &own))
             out->row[i].sha256[0] = '\0';
     }

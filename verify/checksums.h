@@ -33,8 +33,8 @@ void gk_sums_free(gk_sums *s);
  * such line. */
 bool gk_sums_line(char *line, char hex[GK_SHA256_HEX], char **name);
 
-/* Digest of a whole file of the directory. */
-bool gk_sums_file(const char *directory, const char *name, char hex[GK_SHA256_HEX],
-                  uint64_t *bytes, gk_err *err);
+/* Digest of a whole file of the model (gk_catalog_file()). */
+bool gk_sums_file(const gk_catalog *c, const char *name, char hex[GK_SHA256_HEX], uint64_t *bytes,
+                  gk_err *err);
 
 #endif
