@@ -50,12 +50,17 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_TO] = {
         .name = "to", .kind = GK_KIND_STRING, .metavar = "FORMAT", .commands = WRITERS,
-        .help = "what to write; convert: hf (merged safetensors), quantize: compressed-tensors",
+        .help = "what to write; convert: hf (merged safetensors) or gguf; quantize: "
+                "compressed-tensors (vLLM, SGLang), fp8 (the same, FP8 only), gptq, awq, mlx or "
+                "gguf (llama.cpp)",
     },
     [GK_OPT_SCHEME] = {
         .name = "scheme", .kind = GK_KIND_STRING, .metavar = "S", .commands = GK_CMD_QUANTIZE,
-        .help = "int4 (attention int8-g128, the rest int4-g128), int8 (int8-g128), or one "
-                "scheme for all: int4-g32, int4-g64, int4-g128, int8-channel, ...",
+        .help = "int4 (attention int8-g128, the rest int4-g128), int8 (int8-g128), or one scheme "
+                "for all: int4-g32, int4-g128-asym, int8-channel, ..., fp8-channel, fp8-block, "
+                "nvfp4, mxfp4; with --to gguf a type or mix of llama.cpp, as Q4_K_M. Without it: "
+                "int4, and with --to fp8 fp8-channel, gptq int4-g128, awq int4-g128-asym, mlx "
+                "int4-g64, gguf Q4_K_M",
     },
     [GK_OPT_RULE] = {
         .name = "rule", .kind = GK_KIND_STRING, .repeatable = true, .metavar = "REGEX=S",
@@ -70,7 +75,8 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_METHOD] = {
         .name = "method", .kind = GK_KIND_CHOICE, .choice = {"rtn", "search"},
         .commands = GK_CMD_QUANTIZE,
-        .help = "how scales are chosen: from the largest value, or by least squared error",
+        .help = "how integer scales are chosen: from the largest value, or by least squared "
+                "error; FP8, FP4 and MLX have one rule each",
     },
     [GK_OPT_STATS] = {
         .name = "stats", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_QUANTIZE,

@@ -17,7 +17,8 @@ static void add_group_size(gk_text *out, const gk_scheme *s)
 
 /* ---- GPTQ -------------------------------------------------------------------- */
 
-/* Asymmetric codes need version 2, and a file has one version. */
+/* Asymmetric codes need version 2, and a file has one version; sym is false then, which
+ * symmetric modules satisfy, too. */
 bool gk_gptq_fit(gk_plan *p, gk_err *err)
 {
     const gk_layout *layout = &gk_layout_gptq;
@@ -69,7 +70,6 @@ static void add_dynamic(void *context, const char *pattern, bool is_regex)
     if (d->scheme != NULL) {
         gk_json_uint(d->out, "bits", (uint64_t)d->scheme->bits);
         add_group_size(d->out, d->scheme);
-        gk_json_bool(d->out, "sym", d->scheme->symmetric);
     }
     gk_json_close(d->out, '}');
     d->out->failed |= key.failed;
@@ -98,7 +98,7 @@ bool gk_gptq_config(const gk_plan *p, gk_text *out, gk_err *err)
     gk_json_uint(out, "bits", (uint64_t)s->bits);
     add_group_size(out, s);
     gk_json_bool(out, "desc_act", false);
-    gk_json_bool(out, "sym", s->symmetric);
+    gk_json_bool(out, "sym", s->layout == &gk_layout_gptq);
     gk_json_bool(out, "lm_head", is_coded(p, "lm_head.weight"));
     gk_json_string(out, "checkpoint_format", s->layout == &gk_layout_gptq ? "gptq" : "gptq_v2");
     gk_json_string(out, "pack_dtype", "int32");
