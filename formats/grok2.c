@@ -538,8 +538,8 @@ bool gk_grok2_check(gk_catalog *c, gk_err *err)
     if (gk_family_of(c->config) == GK_FAMILY_UNKNOWN)
         return true;
     if (!gk_grok2_sizes(c->config, &g, &own)) {
-        /* the release reader has said so already */
-        return strcmp(c->format, "release") == 0
+        /* those who read a release, or make a config of a GGUF's keys, have said so already */
+        return strcmp(c->format, "release") == 0 || c->gguf != NULL
                || gk_findings_take(&c->findings, "config", &own, err);
     }
     const struct family *f = &families[g.family];
