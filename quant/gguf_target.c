@@ -308,7 +308,9 @@ static bool place_item(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, g
     item->bytes = gk_rows(t) * gk_row_bytes(dtype, gk_cols(t));
     item->heads = at.at.is_query ? m->heads : at.at.is_key ? m->kv_heads : 0;
     if (item->heads > 0 && (t->ndim != 2 || gk_rows(t) % (2 * item->heads) != 0)) {
-        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "its rows are no whole heads of an even width");
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                t->ndim == 1 ? "the elements of a bias cannot be interleaved within heads here"
+                             : "its rows are no whole heads of an even width");
         return gk_fail_at(err, NULL, t->name);
     }
     if (stack == 0)

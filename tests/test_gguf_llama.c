@@ -364,6 +364,16 @@ static void integers_are_no_weights(void **state)
     assert_non_null(strstr(err.msg, "I16"));
 }
 
+static void a_bias_of_queries_is_refused(void **state)
+{
+    (void)state;
+    gk_err err = {0};
+    const gk_plan_options o = gguf_options();
+    assert_false(try_write("testdata/gguf/llama.gguf", "default = keep", &o, OUT, &err));
+    assert_int_equal(err.code, GK_ERR_UNSUPPORTED);
+    assert_string_equal(err.tensor, "model.layers.0.self_attn.q_proj.bias");
+}
+
 static void a_name_without_a_place_is_told(void **state)
 {
     (void)state;
@@ -396,6 +406,7 @@ int main(void)
         cmocka_unit_test(rope_is_written_or_refused),
         cmocka_unit_test(eighty_layers_are_a_70b),
         cmocka_unit_test(integers_are_no_weights),
+        cmocka_unit_test(a_bias_of_queries_is_refused),
         cmocka_unit_test(a_name_without_a_place_is_told),
     };
     return cmocka_run_group_tests(tests, open_work, close_work);
