@@ -203,12 +203,12 @@ bool gk_recipe_text(gk_recipe *r, const char *text, uint64_t len, const char *na
     return true;
 }
 
-/* The name a regex sees: without ".weight". */
+/* The name a regex sees: without ".weight" or ".kernel". */
 static void short_name(const char *name, char out[MAX_NAME])
 {
     size_t n = strlen(name);
 
-    if (n > 7 && strcmp(name + n - 7, ".weight") == 0)
+    if (gk_ends_with(name, ".weight") || gk_ends_with(name, ".kernel")) /* Flax says kernel */
         n -= 7;
     if (n >= MAX_NAME)
         n = MAX_NAME - 1;
