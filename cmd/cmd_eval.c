@@ -12,6 +12,7 @@
 #include "cmd/page.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
+#include "formats/gguf.h"
 #include "formats/output.h"
 #include "verify/blas.h"
 #include "verify/score.h"
@@ -429,7 +430,13 @@ static bool prepare(job *j)
     gk_forward_options *o = &j->score.forward;
 
     j->model = gk_cli_model_whole(j->cli, j->cli->arg[0], j->err);
-    if (j->model == NULL || !gk_arch_read(j->model->config, &j->arch, j->err))
+    if (j->model == NULL)
+        return false;
+    if (j->model->config == NULL && j->model->gguf != NULL)
+        return gk_fail(j->err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                       "there is no forward pass for the architecture '%.60s'",
+                       j->model->gguf->arch);
+    if (!gk_arch_read(j->model->config, &j->arch, j->err))
         return false;
     if (base != NULL && (j->base = gk_cli_model_whole(j->cli, base, j->err)) == NULL)
         return false;
