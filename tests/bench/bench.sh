@@ -74,6 +74,32 @@ for t in 1 "$threads"; do
     [ "$threads" != 1 ] || break
 done
 
+printf '\nfrom one container to another             seconds  bytes read / input  peak RSS\n'
+# the bytes that a shell and the children it waited for have read, as Linux counts them
+path() { # path LABEL COMMAND FROM OUT [OPTION...]
+    label=$1
+    shift
+    sh -c '"$0" "$@" --hash none -q --json >"$OUT_JSON" && sed -n "s/^rchar: //p" "/proc/$$/io"' \
+        "$grokkit" "$@" >"$work/read"
+    awk -v l="$label" -v s="$(value seconds)" -v n="$(value input_bytes)" -v b="$(cat "$work/read")" \
+        -v r="$(value peak_rss_bytes)" 'BEGIN {
+            printf "  %-36s %9.2f  %18.3f  %5.1f MB\n", l, s, b / n, r / 1e6 }'
+}
+export OUT_JSON="$work/json"
+path "release to hf" convert "$model" "$work/hf"
+path "release to GGUF, experts stacked" convert "$model" "$work/bf16.gguf"
+rm -rf "$work/hf"
+path "GGUF to hf" convert "$work/bf16.gguf" "$work/hf"
+path "GGUF to int4-g128" quantize "$work/bf16.gguf" "$work/out" --scheme int4-g128 --method rtn
+rm -rf "$work/hf" "$work/out" "$work/bf16.gguf"
+path "release to Q8_0" quantize "$model" "$work/out.gguf" --scheme Q8_0
+rm -f "$work/out.gguf"
+path "release to GPTQ, codes transposed" quantize "$model" "$work/out" --to gptq --method rtn
+rm -rf "$work/out"
+tar cf "$work/model.tar" -C "$(dirname "$model")" "$(basename "$model")"
+path "tar to hf" convert "$work/model.tar" "$work/hf"
+rm -rf "$work/hf" "$work/model.tar"
+
 printf '\nevaluating, ctx 512, 4 windows          tokens/s   GFLOP/s  of product  peak RSS\n'
 for t in 1 "$threads"; do
     "$grokkit" eval "$model" --text "$text" --ctx 512 --windows 4 -t "$t" -q --json >"$work/json"
