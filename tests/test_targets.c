@@ -382,7 +382,7 @@ static void expect_shared(const gk_catalog *from, const gk_catalog *to, int laye
         const gk_tensor *t = gk_catalog_find(to,
                                              path_of("model.layers.%d.%s.weight", layer, names[i]));
         assert_ok(gk_read_part(to, t, 2, 0, 1, 0, 1, &g, &err), err);
-        if (g != 448.0f * 6.0f / most)
+        if (g != 1 / most * 2688)
             fail_msg("%s of layer %d has G = %g, not 2688 / %g", names[i], layer, g, most);
     }
 }
