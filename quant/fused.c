@@ -135,12 +135,13 @@ static bool shrink(gk_plan *p, const member *m, uint64_t n, gk_err *err)
                 return false;
             break;
         }
+    const char *what = was.layout->is_turned ? "fits its shape" : "divides its width";
     for (uint64_t i = 0; i < n; i++) {
         m[i].item->to = s;
         m[i].item->why = GK_WHY_WIDTH;
         if (!gk_findings_addf(&p->notes, "width", GK_NOTE, NULL, m[i].item->from->name, err,
-                              "%s becomes %s: no group of %s divides its width or that of a matrix "
-                              "which engines fuse with it", was.name, s.name, was.name))
+                              "%s becomes %s: no group of %s %s or that of a matrix "
+                              "which engines fuse with it", was.name, s.name, was.name, what))
             return false;
     }
     return true;

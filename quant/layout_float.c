@@ -14,7 +14,7 @@
  *   M.weight_scale        U8 [out, in/32]          E: w = e2m1 * 2^(E - 127)
  *
  * Scales are those of the library's min-max rule in f32: FP8 max|w| / 448; NVFP4
- * G = 448 * 6 / max|w| of all that share it, s = e4m3(G * (max|w| / 6)); what would be 0
+ * G = 1 / max|w| * (448 * 6) of all that share it, s = e4m3(G * (max|w| / 6)); what would be 0
  * is the scale type's epsilon. Source: vllm-project/compressed-tensors compressors/,
  * quantization/utils/ @ac8e2ba. */
 #include <math.h>
@@ -250,10 +250,11 @@ static void fp4_unpack(const unsigned char *in, uint64_t n, float step, float *v
     }
 }
 
-/* The global scale; 1 where there is no number for it. */
+/* The global scale, through the reciprocal as the library has it, whose last bit may
+ * differ from that of a division; 1 where there is no number for it. */
 static float divisor(float most)
 {
-    const float g = 448.0f * 6.0f / most;
+    const float g = 1 / most * (448.0f * 6.0f);
 
     return isfinite(g) ? g : 1;
 }

@@ -170,7 +170,8 @@ static bool infer(const gk_catalog *c, const gk_tensor *const from[GK_MAX_PARTS]
     const uint64_t told = told_bits(c, w->name);
 
     if (w->ndim != 2 || w->dtype != GK_U32 || scales->ndim != 2 || !gk_is_floats(scales)
-        || scales->dim[1] == 0 || w->dim[1] > UINT32_MAX || (told != 4 && told != 8)
+        || w->dim[0] == 0 || scales->dim[1] == 0 || w->dim[1] > UINT32_MAX
+        || (told != 4 && told != 8)
         || !gk_is_matrix(scales, (gk_dtype)scales->dtype, w->dim[0], scales->dim[1])
         || !gk_is_matrix(biases, (gk_dtype)scales->dtype, w->dim[0], scales->dim[1]))
         return false;

@@ -15,6 +15,17 @@ static void add_group_size(gk_text *out, const gk_scheme *s)
         gk_json_uint(out, "group_size", s->group);
 }
 
+/* Codes whose meaning config.json alone tells cannot be written without one. */
+static bool needs_config(const gk_plan *p, const gk_plan_item *item, gk_err *err)
+{
+    if (p->from->config_text != NULL)
+        return true;
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+            "%s: only config.json tells readers of %s files about it, and there is none",
+            item->to.name, p->options.target->name);
+    return gk_fail_at(err, NULL, item->from->name);
+}
+
 /* ---- GPTQ -------------------------------------------------------------------- */
 
 /* Asymmetric codes need version 2, and a file has one version; sym is false then, which
@@ -26,8 +37,11 @@ bool gk_gptq_fit(gk_plan *p, gk_err *err)
     if (!gk_plan_fuse(p, err))
         return false;
     for (uint64_t i = 0; i < p->n_items; i++)
-        if (gk_scheme_is_coded(&p->item[i].to) && !p->item[i].to.symmetric)
+        if (gk_scheme_is_coded(&p->item[i].to) && !p->item[i].to.symmetric) {
             layout = &gk_layout_gptq_v2;
+            if (!needs_config(p, &p->item[i], err))
+                return false;
+        }
     for (uint64_t i = 0; i < p->n_items; i++)
         if (gk_scheme_is_coded(&p->item[i].to))
             p->item[i].to.layout = layout;
@@ -214,6 +228,18 @@ bool gk_awq_config(const gk_plan *p, gk_text *out, gk_err *err)
 }
 
 /* ---- MLX --------------------------------------------------------------------- */
+
+/* Nothing is fused; four bits are what shapes mean without a config. */
+bool gk_mlx_fit(gk_plan *p, gk_err *err)
+{
+    if (!gk_plan_fit_each(p, err))
+        return false;
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (gk_scheme_is_coded(&p->item[i].to) && p->item[i].to.bits != 4
+            && !needs_config(p, &p->item[i], err))
+            return false;
+    return true;
+}
 
 static void add_affine(gk_text *out, const gk_scheme *s)
 {

@@ -66,7 +66,7 @@ static const gk_target targets[] = {
      .scheme = "int4-g64",
      .scales = GK_BF16,
      .layout = mlx,
-     .fit = gk_plan_fit_each,
+     .fit = gk_mlx_fit,
      .config = gk_mlx_config},
     {.name = "gguf", .scheme = "Q4_K_M", .is_gguf = true, .fit = gk_gguf_fit},
 };

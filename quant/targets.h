@@ -63,9 +63,11 @@ bool gk_gptq_config(const gk_plan *p, gk_text *out, gk_err *err);
 bool gk_awq_config(const gk_plan *p, gk_text *out, gk_err *err);
 bool gk_mlx_config(const gk_plan *p, gk_text *out, gk_err *err);
 
-/* Fits the schemes of a GPTQ: one version for all; of an AWQ: one group for all. */
+/* Fit the schemes of a GPTQ (one version for all), of an AWQ (one group for all) and of MLX
+ * (nothing is fused). False also for what only a config.json could tell, when there is none. */
 bool gk_gptq_fit(gk_plan *p, gk_err *err);
 bool gk_awq_fit(gk_plan *p, gk_err *err);
+bool gk_mlx_fit(gk_plan *p, gk_err *err);
 
 /* ---- GGUF (quant/gguf_target.c) ---- */
 

@@ -176,6 +176,74 @@ static void codes_are_an_input_like_any_other(void **state)
     }
 }
 
+/* Tiles cut rows that are long, and columns of what lies transposed: together they are the
+ * matrix encoded at once. */
+static void tiles_of_a_wide_matrix_do_not_show(void **state)
+{
+    (void)state;
+    static const struct {
+        choice ch;
+        uint64_t rows, cols;
+    } all[] = {{{"gptq", "int4-g64"}, 96, 4160},           {{"gptq", "int8-g32-asym"}, 64, 1056},
+               {{"gptq", "int4-channel"}, 32, 2080},       {{"awq", "int4-g32-asym"}, 72, 4128},
+               {{"awq", "int4-channel-asym"}, 8, 1100},    {{"fp8", "fp8-block"}, 200, 8576},
+               {{"fp8", "fp8-channel"}, 3, 70000},         {{"mlx", "int4-g32"}, 5, 70016},
+               {{"compressed-tensors", "nvfp4"}, 5, 70000}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        char *rules = rules_of(all[i].ch.scheme);
+        gk_plan_options o = options_for(all[i].ch.target);
+        const uint64_t rows = all[i].rows, cols = all[i].cols, n = rows * cols;
+        fresh_dir(WORK "/model");
+        write_matrix(WORK "/model/model.safetensors", rows, cols);
+        write_text(WORK "/model/config.json", "{}");
+        gk_catalog *from = open_whole(WORK "/model");
+        for (int tight = 0; tight < 2; tight++) {
+            if (tight)
+                o.memory_bytes = least_memory(from, rules, o);
+            write_model(WORK "/model", rules, &o, OUT);
+            gk_catalog *to = open_whole(OUT);
+            const gk_tensor *t = gk_catalog_find(to, "wide.weight");
+            assert_true(t != NULL && t->scheme != NULL);
+            gk_err err = {0};
+            gk_coding job = {.scheme = t->scheme,
+                             .method = o.method,
+                             .dim = {rows, cols},
+                             .tile = {0, rows, 0, cols},
+                             .err = &err};
+            job.w = malloc(n * sizeof(float));
+            job.v = malloc(n * sizeof(float));
+            job.scratch = malloc(t->scheme->layout->scratch_bytes(t->scheme, rows, cols) + 1);
+            read_rect(from, &from->tensor[0], (const uint64_t[4]){0, rows, 0, cols}, job.w);
+            for (uint64_t k = 0; k < n; k++)
+                job.most = job.w[k] > job.most    ? job.w[k]
+                           : -job.w[k] > job.most ? -job.w[k]
+                                                  : job.most;
+            uint64_t bytes[GK_MAX_PARTS];
+            for (int k = 0; k < t->n_parts; k++) {
+                const gk_part *p = &t->part[k];
+                bytes[k] = p->n_rows * gk_row_bytes(p->dtype, p->n_cols);
+                job.part[k] = malloc(bytes[k]);
+                job.dtype[k] = p->dtype;
+            }
+            t->scheme->layout->encode(&job);
+            for (int k = 0; k < t->n_parts; k++) {
+                const gk_part *p = &t->part[k];
+                unsigned char *stored = malloc(bytes[k]);
+                assert_ok(gk_read_part(to, t, k, 0, p->n_rows, 0, p->n_cols, stored, &err), err);
+                assert_memory_equal(stored, job.part[k], bytes[k]);
+                free(stored);
+                free(job.part[k]);
+            }
+            free(job.w);
+            free(job.v);
+            free(job.scratch);
+            gk_catalog_close(to);
+        }
+        gk_catalog_close(from);
+        free(rules);
+    }
+}
+
 /* ---- made by others ------------------------------------------------------------------- */
 
 /* A file of tensors given as header text and data. */
@@ -229,6 +297,38 @@ static void fp8_of_other_makers_is_read(void **state)
             for (uint64_t k = 2 * r; k < 2 * r + 2; k++)
                 assert_true(got[k] == value[k] * all[i].by[r]);
         }
+        gk_catalog_close(c);
+    }
+}
+
+static void parts_that_do_not_fit_are_findings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *entries, *says;
+        uint64_t bytes;
+    } all[] = {
+        {"\"a.qweight\":{\"dtype\":\"I32\",\"shape\":[4,32],\"data_offsets\":[0,512]},"
+         "\"a.scales\":{\"dtype\":\"F16\",\"shape\":[1,32],\"data_offsets\":[512,576]}",
+         "qzeros is missing beside qweight", 576},
+        {"\"a.qweight\":{\"dtype\":\"I32\",\"shape\":[4,32],\"data_offsets\":[0,512]},"
+         "\"a.qzeros\":{\"dtype\":\"I32\",\"shape\":[1,5],\"data_offsets\":[576,596]},"
+         "\"a.scales\":{\"dtype\":\"F16\",\"shape\":[1,32],\"data_offsets\":[512,576]}",
+         "do not fit together", 596},
+        {"\"a.weight_packed\":{\"dtype\":\"U8\",\"shape\":[2,16],\"data_offsets\":[0,32]},"
+         "\"a.weight_scale\":{\"dtype\":\"F8_E4M3\",\"shape\":[2,2],\"data_offsets\":[32,36]}",
+         "missing", 36}};
+    static const unsigned char zeros[600];
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        gk_err err = {0};
+        write_file(all[i].entries, zeros, all[i].bytes);
+        gk_catalog *c = gk_model_open(WORK "/model", &err);
+        assert_ok(c != NULL, err);
+        bool said = false;
+        for (uint64_t k = 0; k < c->findings.n; k++)
+            said = said || strstr(c->findings.row[k].text, all[i].says) != NULL;
+        if (!said)
+            fail_msg("nobody says '%s'", all[i].says);
         gk_catalog_close(c);
     }
 }
@@ -326,6 +426,38 @@ static void widths_that_do_not_divide_get_what_does(void **state)
     }
 }
 
+/* Zero points themselves or less one, eight bits in groups of 32 or four in groups of 64:
+ * without a config.json a reader would take the other. */
+static void what_config_json_alone_tells_needs_one(void **state)
+{
+    (void)state;
+    static const choice all[] = {{"gptq", "int4-g32-asym"},
+                                 {"mlx", "int8-g32"},
+                                 {"gptq", "int8-g32"},
+                                 {"mlx", "int4-g64"},
+                                 {"awq", "int4-g32-asym"}};
+    fresh_dir(WORK "/model");
+    write_matrix(WORK "/model/model.safetensors", 32, 128);
+    for (size_t i = 0; i < 5; i++) {
+        gk_err err = {0};
+        gk_catalog *c = open_whole(WORK "/model");
+        gk_plan *p = plan_of(c, &all[i], false, &err);
+        assert_int_equal(p != NULL, i >= 2);
+        if (p == NULL) {
+            assert_int_equal(err.code, GK_ERR_ARG);
+            assert_non_null(strstr(err.msg, "only config.json"));
+        }
+        gk_plan_free(p);
+        gk_catalog_close(c);
+        if (i >= 2) {
+            char *rules = rules_of(all[i].scheme);
+            const gk_plan_options o = options_for(all[i].target);
+            write_model(WORK "/model", rules, &o, OUT); /* and verified */
+            free(rules);
+        }
+    }
+}
+
 static void what_a_target_cannot_hold_is_refused(void **state)
 {
     (void)state;
@@ -382,7 +514,7 @@ static void expect_shared(const gk_catalog *from, const gk_catalog *to, int laye
         const gk_tensor *t = gk_catalog_find(to,
                                              path_of("model.layers.%d.%s.weight", layer, names[i]));
         assert_ok(gk_read_part(to, t, 2, 0, 1, 0, 1, &g, &err), err);
-        if (g != 448.0f * 6.0f / most)
+        if (g != 1 / most * 2688)
             fail_msg("%s of layer %d has G = %g, not 2688 / %g", names[i], layer, g, most);
     }
 }
@@ -445,12 +577,12 @@ static void expect_config(const char *target, const char *rules, const char *key
     "\",\"symmetric\":true,\"strategy\":\"" strategy "\",\"group_size\":" size                     \
     ",\"block_structure\":" blocks ",\"dynamic\":false,\"actorder\":null," more                    \
     "\"observer\":\"minmax\",\"observer_kwargs\":{}}"
-#define NO_INPUTS ",\"input_activations\":null,"
-#define INPUTS(what)                                                                               \
-    ",\"input_activations\":{\"num_bits\":8,\"type\":\"float\",\"symmetric\":true,\"strategy\":"   \
-    what ",\"dynamic\":true},"
-#define LINEAR "{\"targets\":[\"Linear\"],"
-#define IGNORE "\"lm_head\",\"re:.*embed_tokens$\",\"re:.*(block_sparse_moe|moe_block)\\\\.gate$\""
+#define NO_INPUTS    ",\"input_activations\":null,"
+#define EIGHT        "\"num_bits\":8,\"type\":\"float\",\"symmetric\":true,"
+#define DYNAMIC      ",\"dynamic\":true},"
+#define INPUTS(what) ",\"input_activations\":{" EIGHT "\"strategy\":" what DYNAMIC
+#define LINEAR       "{\"targets\":[\"Linear\"],"
+#define IGNORE       "\"lm_head\",\"re:.*embed_tokens$\",\"re:.*(block_sparse_moe|moe_block)\\\\.gate$\""
 
 #define CHANNEL WEIGHTS("8", "float", "channel", "null", "null", "") INPUTS("\"token\"")
 #define BLOCKS                                                                                     \
@@ -464,8 +596,8 @@ static void expect_config(const char *target, const char *rules, const char *key
             "\"scale_dtype\":\"torch.uint8\",\"zp_dtype\":\"torch.uint8\",")                       \
     NO_INPUTS
 #define REST(format) "\"output_activations\":null,\"format\":\"" format "\"}"
-#define FIRST  "\"group_0\":"
-#define SECOND ",\"group_1\":"
+#define FIRST        "\"group_0\":"
+#define SECOND       ",\"group_1\":"
 #define BY_NAME                                                                                    \
     "{\"targets\":[\"re:.*attn\\\\.(q|k|v|qkv)_proj$\",\"re:.*attn\\\\.o_proj$\","                 \
     "\"re:(.*mlp\\\\.)?(gate|up|gate_up)_proj$\",\"re:(.*mlp\\\\.)?down_proj$\"],"
@@ -582,9 +714,12 @@ int main(void)
         cmocka_unit_test(threads_and_memory_do_not_show),
         cmocka_unit_test(any_piece_is_a_piece_of_the_whole),
         cmocka_unit_test(codes_are_an_input_like_any_other),
+        cmocka_unit_test(tiles_of_a_wide_matrix_do_not_show),
+        cmocka_unit_test(parts_that_do_not_fit_are_findings),
         cmocka_unit_test(fp8_of_other_makers_is_read),
         cmocka_unit_test(grok1_s_codes_get_their_scales),
         cmocka_unit_test(widths_that_do_not_divide_get_what_does),
+        cmocka_unit_test(what_config_json_alone_tells_needs_one),
         cmocka_unit_test(what_a_target_cannot_hold_is_refused),
         cmocka_unit_test(fused_matrices_share_a_global_scale),
         cmocka_unit_test(compressed_tensors_says_what_each_format_is),

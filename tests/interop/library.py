@@ -14,10 +14,12 @@ os.environ.setdefault("LLM_COMPRESSOR_LOG_DISABLED", "true")
 
 import torch  # noqa: E402
 from compressed_tensors.compressors import BaseCompressor, compress_module, decompress_module  # noqa: E402
+from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8  # noqa: E402
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32  # noqa: E402
 from compressed_tensors.quantization import (  # noqa: E402
     QuantizationArgs, QuantizationConfig, QuantizationScheme, apply_quantization_config)
-from compressed_tensors.quantization.utils import calculate_qparams  # noqa: E402
+from compressed_tensors.quantization.lifecycle.forward import dequantize  # noqa: E402
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam  # noqa: E402
 from llmcompressor import model_free_ptq  # noqa: E402
 from loguru import logger  # noqa: E402
 from safetensors import safe_open  # noqa: E402
@@ -27,6 +29,9 @@ from common import TINY, check, grokkit, grokkit_json, work  # noqa: E402
 MODELS = os.path.join("build", "models")
 SCHEMES = ["int4", "int8", "int4-g32", "int4-g64", "int4-g128", "int4-channel", "int8-g32", "int8-channel",
            "int4-g128-asym", "int4-g32-asym", "int4-channel-asym", "int8-g128-asym", "int8-channel-asym"]
+FLOATS = {"fp8-channel": "float-quantized", "fp8-block": "float-quantized",
+          "nvfp4": "nvfp4-pack-quantized", "mxfp4": "mxfp4-pack-quantized"}
+BF16_STEP = 2 ** -7     # the library decompresses NVFP4 in bfloat16: scale, and product, each half of it
 PRESETS = {"int4-g128": "W4A16", "int8": "W8A16", "int4-g128-asym": "W4A16_ASYM"}
 IGNORE = ["lm_head", "re:.*embed_tokens$", "re:.*block_sparse_moe.gate$"]
 
@@ -234,10 +239,155 @@ def directories(label, model, schemes):
                 made_by_llmcompressor(label, scheme, out, hf)
 
 
+# ---- FP8 and FP4 ------------------------------------------------------------------------------
+
+def spelled_float(scheme):
+    w, a = scheme.weights, scheme.input_activations
+    assert getattr(w.type, "value", w.type) == "float" and w.symmetric and not w.dynamic
+    strategy = getattr(w.strategy, "value", w.strategy)
+    if w.num_bits == 8:
+        inputs = (a.num_bits, getattr(a.strategy, "value", a.strategy), a.group_size, a.dynamic)
+        assert inputs == {"channel": (8, "token", None, True), "block": (8, "group", 128, True)}[strategy]
+        assert strategy == "channel" or list(w.block_structure) == [128, 128]
+        return f"fp8-{strategy}"
+    assert a is None
+    return {("tensor_group", 16): "nvfp4", ("group", 32): "mxfp4"}[strategy, w.group_size]
+
+
+def in_float32(p, scheme):
+    """The library's arithmetic on our parts, in float32 throughout."""
+    w = scheme.weights
+    if w.num_bits == 8:
+        return dequantize(p["weight"], p["weight_scale"], args=w, dtype=torch.float32)
+    packed = p["weight_packed"]
+    x = unpack_fp4_from_uint8(packed, packed.shape[0], 2 * packed.shape[1], dtype=torch.float32)
+    codec = BaseCompressor.get_value_from_registry(FLOATS[spelled_float(scheme)])
+    return dequantize(x, codec._decompress_scale(p["weight_scale"], torch.float32), args=w,
+                      global_scale=p.get("weight_global_scale"), dtype=torch.float32)
+
+
+def extremes(w, args):
+    """-> smallest and largest of each row, block or group"""
+    if args.group_size:
+        g = w.reshape(w.shape[0], -1, args.group_size)
+    elif args.block_structure:
+        rows, cols = args.block_structure
+        assert w.shape[1] % cols == 0
+        pad = torch.nn.functional.pad(w, (0, 0, 0, -w.shape[0] % rows))
+        g = pad.reshape(-1, rows, w.shape[1] // cols, cols).transpose(1, 2).flatten(2)
+    else:
+        g = w[:, None]
+    return g.amin(-1), g.amax(-1)
+
+
+def made_by_library(p, w, scheme):
+    """-> our parts as the library makes them of W: its scales, its codes"""
+    args, out = scheme.weights, {}
+    codec = BaseCompressor.get_value_from_registry(FLOATS[spelled_float(scheme)])
+    scale, _ = calculate_qparams(*extremes(w, args), args, p.get("weight_global_scale"))
+    out = {"weight": w, "weight_scale": scale.float()}
+    if "weight_global_scale" in p:
+        out["weight_global_scale"] = p["weight_global_scale"]
+    return codec.compress(out, scheme)
+
+
+def without_minus_zero(t):
+    """FP4 codes as the library has them: it drops the sign of -0."""
+    low, high = t & 15, t >> 4
+    return torch.where(low == 8, 0, low) | torch.where(high == 8, 0, high) << 4
+
+
+def same_parts(made, p):
+    return set(made) == set(p) and all(
+        same(without_minus_zero(made[k]), without_minus_zero(p[k])) if k == "weight_packed" else
+        same(made[k], p[k]) for k in p)
+
+
+def floats(label, model, scheme, *rules):
+    tag = f"{label}-{scheme}" + ("-mixed" if rules else "")
+    name, out, back = tag.replace("-", " ", 1), work(tag), work(tag + "-f32")
+    hf = work(label + "-hf")
+    plan = grokkit_json("quantize", model, out, "--scheme", scheme, *rules)["plan"]
+    grokkit("convert", out, back, "--to", "hf", "--dtype", "f32", "-q")
+    config, stored, plain, back = config_of(out), load(out), load(hf), load(back)
+    schemes = matched(plain, config)
+    want = {t["name"].removesuffix(".weight"): t["to"] for t in plan["tensors"] if t["to"] != "keep"}
+    check(f"{name}: the library matches each module with the scheme it has",
+          {m: spelled_float(s) for m, s in schemes.items()} == want,
+          f"{len(schemes)} modules, {config.format}, {' '.join(sorted(set(want.values())))}")
+    equal, bf16, worst, made = 0, 0, 0.0, 0
+    for m, s in schemes.items():
+        p, f32 = parts(stored, m), back[m + ".weight"]
+        equal += same(in_float32(p, s), f32)
+        codec = BaseCompressor.get_value_from_registry(s.format or config.format)
+        theirs = codec.decompress(dict(p), s)["weight"].float()
+        bf16 += same(theirs, f32)
+        worst = max(worst, float(((theirs - f32).abs() / f32.abs().clamp(min=1e-30)).max()))
+        made += same_parts(made_by_library(p, plain[m + ".weight"].float(), s), p)
+    check(f"{name}: the library's arithmetic in float32 gives what convert --dtype f32 writes, bit for bit",
+          equal == len(schemes) > 0, f"{equal} of {len(schemes)} modules")
+    if "nvfp4" in want.values():        # which it decompresses in bfloat16
+        check(f"{name}: decompressed by the library, off by no more than bfloat16 is", worst <= BF16_STEP,
+              f"{worst:.2e} of a value")
+    else:
+        check(f"{name}: decompressed by the library, the same", bf16 == len(schemes),
+              f"{bf16} of {len(schemes)} modules")
+    check(f"{name}: the library's scales and codes, in float32, are ours", made == len(schemes),
+          f"{made} of {len(schemes)} modules")
+    return stored, schemes, plain, config
+
+
+def asked_for(name, stored, schemes, plain, config):
+    """Every parameter that the library's modules ask for, and no other."""
+    root = tree(plain)
+    apply_quantization_config(root, config, show_progress=False)
+    for m in root.modules():
+        if getattr(m, "quantization_scheme", None) is not None:
+            compress_module(m)
+    want = {n: tuple(t.shape) for n, t in root.state_dict().items()}
+    got = {n: tuple(t.shape) for n, t in stored.items()}
+    check(f"{name}: names and shapes are those the library's modules ask for", got == want,
+          f"{len(got)} stored tensors" if got == want else str(sorted(set(got.items()) ^ set(want.items()))[:4]))
+
+
+def shared(stored, plain):
+    """NVFP4: one global scale for what engines fuse, the library's for all of it."""
+    sets = {}
+    for n in stored:
+        if n.endswith(".weight_global_scale"):
+            m = n.removesuffix(".weight_global_scale")
+            key = m
+            for part, to in (("q_proj", "qkv"), ("k_proj", "qkv"), ("v_proj", "qkv"), ("gate_proj", "gu"),
+                             ("up_proj", "gu")):
+                key = key.replace(part, to)
+            if ".experts." in m:
+                key = m.split(".experts.")[0] + (".w2" if m.endswith("w2") else ".w13")
+            sets.setdefault(key, []).append(m)
+    ok = 0
+    for members in sets.values():
+        w = torch.cat([plain[m + ".weight"].float().flatten() for m in members])
+        g = generate_gparam(w.min(), w.max())
+        ok += all(same(stored[m + ".weight_global_scale"], g) for m in members)
+    check("tiny nvfp4: fused matrices have the library's global scale of all of them", ok == len(sets) > 0,
+          f"{ok} of {len(sets)} sets")
+
+
+def all_floats():
+    for label, model in (("tiny", TINY), ("odd", os.path.join(MODELS, "odd"))):
+        for scheme in FLOATS:
+            stored, schemes, plain, config = floats(label, model, scheme)
+            if label == "tiny":
+                asked_for(f"tiny {scheme}", stored, schemes, plain, config)
+            if (label, scheme) == ("tiny", "nvfp4"):
+                shared(stored, plain)
+    floats("tiny", TINY, "fp8-channel", "--rule", "experts=nvfp4", "--rule", r"layers\.1\.mlp=mxfp4")
+
+
 def main():
     logger.remove()
     torch.set_num_threads(1)        # spinning threads lose on a busy machine
     directories("tiny", TINY, SCHEMES)
+    all_floats()
     directories("odd", os.path.join(MODELS, "odd"), ["int4", "int8-g64", "int4-channel", "int4-g64-asym"])
 
 
