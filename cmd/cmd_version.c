@@ -1,4 +1,5 @@
 /* cmd/cmd_version.c - what this binary is and what it picked on this machine. */
+#include <archive.h>
 #include <jansson.h>
 #include <omp.h>
 #include <openssl/crypto.h>
@@ -22,7 +23,7 @@ typedef struct library {
     char        version[48];
 } library;
 
-static int list_libraries(library out[4])
+static int list_libraries(library out[5])
 {
     char pcre2[40] = "";
 
@@ -34,15 +35,18 @@ static int list_libraries(library out[4])
     snprintf(out[1].version, sizeof out[1].version, "%s", OpenSSL_version(OPENSSL_VERSION_STRING));
     out[2] = (library){.name = "pcre2"};
     snprintf(out[2].version, sizeof out[2].version, "%s", pcre2);
-    out[3] = (library){.name = "openmp"};
-    snprintf(out[3].version, sizeof out[3].version, "%d", _OPENMP);
-    return 4;
+    out[3] = (library){.name = "libarchive"};
+    snprintf(out[3].version, sizeof out[3].version, "%s",
+             archive_version_string() + strlen("libarchive "));
+    out[4] = (library){.name = "openmp"};
+    snprintf(out[4].version, sizeof out[4].version, "%d", _OPENMP);
+    return 5;
 }
 
 int cmd_version(const gk_cli *cli)
 {
     gk_text out = {0};
-    library lib[4];
+    library lib[5];
     const int n = list_libraries(lib);
     const char *isa = gk_kernels_get()->isa, *blas = gk_blas_name();
 

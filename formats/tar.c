@@ -26,7 +26,7 @@ typedef struct tar {
     struct archive *a;
     unsigned char *chunk;
     uint64_t pos;  /* what libarchive reads next */
-    uint64_t next; /* where the next header must begin; in a plain tar only */
+    uint64_t next; /* where the next header must begin in the unpacked tar */
     bool plain;
     gk_err *err;
 } tar;
@@ -135,33 +135,42 @@ static bool prove_offset(tar *t, uint64_t off, uint64_t bytes)
                       "the member's data does not lie behind its header");
 }
 
+/* Says where the data and the next header lie in the unpacked tar. */
+static bool measure(tar *t, uint64_t bytes, uint64_t *off)
+{
+    uint64_t end;
+
+    *off = (uint64_t)archive_filter_bytes(t->a, 0);
+    if (!gk_add(*off, bytes, &end)
+        || !gk_add(end, (BLOCK_BYTES - end % BLOCK_BYTES) % BLOCK_BYTES, &t->next))
+        return gk_fail(t->err, GK_ERR_FORMAT, GK_NO_OFF, "the member's size overflows 64 bits");
+    return true;
+}
+
 static bool place(tar *t, gk_archived *e)
 {
-    const uint64_t off = (uint64_t)archive_filter_bytes(t->a, 0);
-    uint64_t end, padded;
-
-    if (!gk_add(off, e->bytes, &end) || end > t->x->file->size
-        || !gk_add(end, (BLOCK_BYTES - end % BLOCK_BYTES) % BLOCK_BYTES, &padded))
-        return gk_fail(t->err, GK_ERR_FORMAT, off,
+    if (!measure(t, e->bytes, &e->off))
+        return false;
+    if (e->off + e->bytes > t->x->file->size)
+        return gk_fail(t->err, GK_ERR_FORMAT, e->off,
                        "truncated: the member's %llu bytes end beyond the archive's %llu (the "
                        "download is incomplete)",
                        (unsigned long long)e->bytes, (unsigned long long)t->x->file->size);
-    e->off = off;
-    t->next = padded;
-    return prove_offset(t, off, e->bytes);
+    return prove_offset(t, e->off, e->bytes);
 }
 
 /* Unpacks the member into the spool: exactly as many bytes as its header says. */
 static bool unpack(tar *t, gk_archived *e)
 {
-    uint64_t done = 0, begin_off;
+    uint64_t done = 0, begin_off, off;
     const void *buf;
     size_t len;
     la_int64_t at;
     int status;
 
-    if (!gk_spool_reserve(t->c->arena, &t->x->spool, e->bytes, t->x->file->size, &begin_off,
-                          t->err))
+    if (!measure(t, e->bytes, &off)
+        || !gk_spool_reserve(t->c->arena, &t->x->spool, e->bytes, t->x->file->size, &begin_off,
+                             t->err))
         return false;
     while ((status = archive_read_data_block(t->a, &buf, &len, &at)) == ARCHIVE_OK) {
         if (at < 0 || (uint64_t)at != done || len > e->bytes - done)
@@ -236,9 +245,9 @@ static bool check_begin(tar *t)
 
     if (archive_filter_count(t->a) > 2)
         return gk_fail(t->err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "compressed twice");
-    if (!t->plain || at == t->next || t->next == 0)
+    if (at == t->next || t->next == 0)
         return true;
-    return gk_fail(t->err, GK_ERR_FORMAT, at,
+    return gk_fail(t->err, GK_ERR_FORMAT, t->plain ? at : GK_NO_OFF,
                    "the next header does not stand at %llu, where the member before ends",
                    (unsigned long long)t->next);
 }
@@ -249,8 +258,8 @@ static bool check_end(tar *t)
     const uint64_t end = (uint64_t)archive_filter_bytes(t->a, 0);
     unsigned char block[BLOCK_BYTES] = {0};
 
-    if (t->next > 0 && t->plain && end <= t->next)
-        return gk_fail(t->err, GK_ERR_FORMAT, t->next,
+    if (t->next > 0 && end <= t->next)
+        return gk_fail(t->err, GK_ERR_FORMAT, t->plain ? t->next : GK_NO_OFF,
                        "truncated: no blocks of zeros mark the end of the archive");
     if (!t->plain || end >= t->x->file->size)
         return true;

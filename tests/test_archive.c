@@ -2,6 +2,7 @@
  * libarchive's own writer, or by hand where that refuses to write such a thing. */
 #include <archive.h>
 #include <archive_entry.h>
+#include <zlib.h>
 
 #include "formats/archive.h"
 #include "quant/model.h"
@@ -364,6 +365,34 @@ static void refuses_every_cut(void **state)
     free(w);
 }
 
+/* The gzip stream ends as it should, the tar in it does not. */
+static void refuses_a_packed_tar_without_an_end(void **state)
+{
+    size_t n, len;
+    unsigned char *w = weights(600, &n);
+    const member m = {.name = "m/model.safetensors", .bytes = w, .n = n};
+
+    (void)state;
+    write_archive(&shapes[0], &m, 1);
+    unsigned char *whole = read_bytes(PATH, &len);
+    for (size_t end = 0; end <= 512; end += 512) {
+        gzFile f = gzopen(PATH, "wb");
+        assert_non_null(f);
+        assert_int_equal(gzwrite(f, whole, (unsigned)(512 + 1024 + end)), 512 + 1024 + end);
+        assert_int_equal(gzclose(f), Z_OK);
+        gk_err err = {0};
+        if (end == 0) {
+            refuse_with(GK_ERR_FORMAT, "truncated", "a tar without an end in gzip");
+            continue;
+        }
+        gk_catalog *c = gk_catalog_open(PATH, &err);
+        assert_ok(c != NULL, err);
+        gk_catalog_close(c);
+    }
+    free(whole);
+    free(w);
+}
+
 /* One byte changed at a time: what opens still lies inside the archive (ASan watches). */
 static void survives_every_changed_byte(void **state)
 {
@@ -542,6 +571,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_no_plain_file),
         cmocka_unit_test(says_which_links_it_does_not_follow),
         cmocka_unit_test(refuses_every_cut),
+        cmocka_unit_test(refuses_a_packed_tar_without_an_end),
         cmocka_unit_test(survives_every_changed_byte),
         cmocka_unit_test(asks_for_a_spool_when_it_is_much),
         cmocka_unit_test(refuses_bombs),
