@@ -75,7 +75,7 @@ static const key grok2_keys[] = {
     {"beta_slow", REAL, AT(beta_slow), 1, 1e-6, 1e9},
     {"max_position_embeddings", COUNT, AT(max_ctx), 131072, LENGTH},
     {"original_max_position_embeddings", COUNT, AT(original_ctx), 0, LENGTH},
-    {NULL},
+    {.name = NULL},
 };
 
 /* The constants are literals in the JAX code; conversions write them as keys. The cap of
@@ -91,29 +91,29 @@ static const key grok1_keys[] = {
     {"router_logit_softcapping", CAP, AT(router_cap), 30, ANY},
     {"rope_theta", REAL, AT(rope_theta), 10000, 1, 1e30},
     {"max_position_embeddings", COUNT, AT(max_ctx), 8192, LENGTH},
-    {NULL},
+    {.name = NULL},
 };
 
 static const key llama_keys[] = {
     {"rms_norm_eps", REAL, AT(eps), 1e-6, 0, 1},
     {"max_position_embeddings", COUNT, AT(max_ctx), 2048, LENGTH},
-    {NULL},
+    {.name = NULL},
 };
 /* Keys of the config, "rope_parameters" or "rope_scaling". */
 static const key scaling_keys[] = {
     {"rope_theta", REAL, AT(rope_theta), KEEP, 1, 1e30},
-    {NULL},
+    {.name = NULL},
 };
 static const key linear_keys[] = {
     {"factor", REAL, AT(rope_factor), NEEDED, 1e-6, 1e9},
-    {NULL},
+    {.name = NULL},
 };
 static const key llama3_keys[] = {
     {"factor", REAL, AT(rope_factor), NEEDED, 1e-6, 1e9},
     {"low_freq_factor", REAL, AT(low_freq_factor), NEEDED, 1e-6, 1e9},
     {"high_freq_factor", REAL, AT(high_freq_factor), NEEDED, 1e-6, 1e9},
     {"original_max_position_embeddings", COUNT, AT(original_ctx), NEEDED, 1, 4294967296.0},
-    {NULL},
+    {.name = NULL},
 };
 
 typedef struct rope_row {
@@ -125,13 +125,13 @@ typedef struct rope_row {
 static const rope_row grok_ropes[] = {
     {"default", GK_ROPE_ORIGINAL, NULL},       {"original", GK_ROPE_ORIGINAL, NULL},
     {"yarn", GK_ROPE_YARN, NULL},              {"yarn_log", GK_ROPE_YARN_LOG, NULL},
-    {"theta_scale", GK_ROPE_THETA_SCALE, NULL}, {NULL},
+    {"theta_scale", GK_ROPE_THETA_SCALE, NULL}, {.name = NULL},
 };
 static const rope_row hf_ropes[] = {
     {"default", GK_ROPE_ORIGINAL, NULL},
     {"linear", GK_ROPE_LINEAR, linear_keys},
     {"llama3", GK_ROPE_LLAMA3, llama3_keys},
-    {NULL},
+    {.name = NULL},
 };
 
 /* An architecture: what is fixed, and what config.json says beyond that. */
