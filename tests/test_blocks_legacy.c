@@ -274,7 +274,7 @@ __attribute__((target("f16c"))) static float half_to_float_by_cpu(uint16_t h)
 static void f16_scales_round_as_the_cpu_does(void **state)
 {
     (void)state;
-    if (!__builtin_cpu_supports("f16c"))
+    if (!__builtin_cpu_supports("avx2")) /* every CPU with AVX2 has F16C; clang 14 cannot ask */
         skip();
     for (uint32_t i = 0; i < 65536; i++) {
         const uint16_t h = (uint16_t)i;

@@ -582,8 +582,7 @@ static void expect_config(const char *target, const char *rules, const char *key
 #define DYNAMIC      ",\"dynamic\":true},"
 #define INPUTS(what) ",\"input_activations\":{" EIGHT "\"strategy\":" what DYNAMIC
 #define LINEAR       "{\"targets\":[\"Linear\"],"
-#define IGNORE                                                                                     \
-    "\"lm_head\",\"re:.*embed_tokens$\",\"re:.*(block_sparse_moe|moe_block)\\\\.gate$\""
+#define IGNORE "\"lm_head\",\"re:.*embed_tokens$\",\"re:.*(block_sparse_moe|moe_block)\\\\.gate$\""
 
 #define CHANNEL WEIGHTS("8", "float", "channel", "null", "null", "") INPUTS("\"token\"")
 #define BLOCKS                                                                                     \
