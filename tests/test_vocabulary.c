@@ -1,5 +1,6 @@
 /* tests/test_vocabulary.c - tokenizers of a GGUF and of Hugging Face, against the ids of
  * llama-tokenize and of the package tokenizers (testdata/reference/make_vocabulary.py). */
+#include <sys/stat.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -95,7 +96,8 @@ static gk_catalog *open_with(const char *path, const char *key, const char *old,
     assert_non_null(all);
     char *at = memmem(all, n, from, k + 12 + n_old);
     assert_non_null(at);
-    char name[] = "/tmp/gk_vocabulary_XXXXXX";
+    char name[] = "build/tmp/vocabulary_XXXXXX";
+    mkdir("build/tmp", 0777);
     const int fd = mkstemp(name);
     assert_true(fd >= 0);
     FILE *f = fdopen(fd, "wb");
