@@ -31,6 +31,25 @@ bool gk_stored_add(gk_catalog *c, const gk_stored *s, gk_err *err)
     return true;
 }
 
+uint64_t gk_name_hash(const char *s)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+
+    for (; *s != '\0'; s++)
+        h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
+    return h ^ h >> 29;
+}
+
+int gk_stored_by_offset(const void *a, const void *b, void *stored)
+{
+    const gk_stored *x = (const gk_stored *)stored + *(const uint32_t *)a;
+    const gk_stored *y = (const gk_stored *)stored + *(const uint32_t *)b;
+
+    if (x->off != y->off)
+        return x->off < y->off ? -1 : 1;
+    return gk_stored_bytes(x) < gk_stored_bytes(y) ? -1 : gk_stored_bytes(x) > gk_stored_bytes(y);
+}
+
 bool gk_input_load(gk_catalog *c, const gk_source *s, const char *name, int rank,
                    bool (*read)(gk_catalog *c, uint64_t input, gk_err *err), gk_err *err)
 {

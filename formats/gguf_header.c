@@ -98,19 +98,9 @@ static bool warn(reader *r, gk_severity severity, const char *about, const char 
                             "%s", text);
 }
 
-/* FNV-1a; only speed depends on it */
-static uint64_t hash_name(const char *s)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *s != '\0'; s++)
-        h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
-    return h ^ h >> 29;
-}
-
 static const char **slot_of(const names *s, const char *name)
 {
-    uint64_t at = hash_name(name) & (s->n_slots - 1);
+    uint64_t at = gk_name_hash(name) & (s->n_slots - 1);
 
     while (s->slot[at] != NULL && strcmp(s->slot[at], name) != 0)
         at = (at + 1) & (s->n_slots - 1);
@@ -581,16 +571,6 @@ static bool read_info(reader *r)
 
 /* ---- the data -------------------------------------------------------------------- */
 
-static int by_offset(const void *a, const void *b, void *stored)
-{
-    const gk_stored *x = (const gk_stored *)stored + *(const uint32_t *)a;
-    const gk_stored *y = (const gk_stored *)stored + *(const uint32_t *)b;
-
-    if (x->off != y->off)
-        return x->off < y->off ? -1 : 1;
-    return gk_stored_bytes(x) < gk_stored_bytes(y) ? -1 : gk_stored_bytes(x) > gk_stored_bytes(y);
-}
-
 static uint64_t padded(uint64_t n, uint64_t alignment)
 {
     return (n + alignment - 1) / alignment * alignment;
@@ -638,7 +618,7 @@ static bool check_data(reader *r, uint32_t *order)
         sorted = sorted && (i == 0 || s[i - 1].off + gk_stored_bytes(&s[i - 1]) <= s[i].off);
     }
     if (!sorted)
-        qsort_r(order, (size_t)n, sizeof *order, by_offset, r->c->stored + r->first);
+        qsort_r(order, (size_t)n, sizeof *order, gk_stored_by_offset, r->c->stored + r->first);
     for (uint64_t i = 0; i < n; i++) {
         const gk_stored *t = &s[order[i]];
         if (!check_place(r, t, at))

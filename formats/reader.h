@@ -52,6 +52,12 @@ bool gk_source_head(const gk_source *s, unsigned char *buf, uint64_t n);
  * last file was read. */
 bool gk_stored_add(gk_catalog *c, const gk_stored *s, gk_err *err);
 
+/* Returns a hash of a name, for tables that notice the second; only speed depends on it. */
+uint64_t gk_name_hash(const char *name);
+
+/* Orders numbers of entries (uint32_t, into stored) by offset, then by size; for qsort_r. */
+int gk_stored_by_offset(const void *a, const void *b, void *stored);
+
 /* Opens the file of s called name as the next weight file of c and has its header read
  * (which adds entries, or nothing). What is wrong with the file becomes a malformed
  * finding; false only for NOMEM. c->input must have room. */

@@ -48,16 +48,6 @@ static bool refuse(reader *r, uint64_t off, const char *tensor, const char *text
     return gk_fail_at(r->err, file_of(r)->name, tensor);
 }
 
-/* FNV-1a; only speed depends on it */
-static uint64_t hash_name(const char *s)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *s != '\0'; s++)
-        h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
-    return h ^ h >> 29;
-}
-
 static bool grow_slots(reader *r)
 {
     const uint64_t n = r->n_slots == 0 ? 256 : r->n_slots * 2;
@@ -69,7 +59,7 @@ static bool grow_slots(reader *r)
     for (uint64_t i = 0; i < r->n_slots; i++) {
         if (r->slot[i] == 0)
             continue;
-        uint64_t at = hash_name(r->c->stored[r->slot[i] - 1].name) & (n - 1);
+        uint64_t at = gk_name_hash(r->c->stored[r->slot[i] - 1].name) & (n - 1);
         while (slot[at] != 0)
             at = (at + 1) & (n - 1);
         slot[at] = r->slot[i];
@@ -88,7 +78,7 @@ static bool enter_name(reader *r, uint64_t name_off)
 
     if ((index - r->first + 1) * 2 > r->n_slots && !grow_slots(r))
         return false;
-    uint64_t at = hash_name(name) & (r->n_slots - 1);
+    uint64_t at = gk_name_hash(name) & (r->n_slots - 1);
     for (; r->slot[at] != 0; at = (at + 1) & (r->n_slots - 1))
         if (strcmp(r->c->stored[r->slot[at] - 1].name, name) == 0)
             return refuse(r, name_off, name, "duplicate name: it stands twice in the header");
@@ -300,16 +290,6 @@ static bool read_entry(reader *r, uint64_t name_off)
                                    r->err, "unknown key \"%s\" in its entry, ignored", r->other));
 }
 
-static int by_offset(const void *a, const void *b, void *stored)
-{
-    const gk_stored *x = (const gk_stored *)stored + *(const uint32_t *)a;
-    const gk_stored *y = (const gk_stored *)stored + *(const uint32_t *)b;
-
-    if (x->off != y->off)
-        return x->off < y->off ? -1 : 1;
-    return gk_stored_bytes(x) < gk_stored_bytes(y) ? -1 : gk_stored_bytes(x) > gk_stored_bytes(y);
-}
-
 static bool check_neighbours(reader *r, const gk_stored *s, uint64_t expected)
 {
     if (s->off == expected)
@@ -337,7 +317,7 @@ static bool check_tiling(reader *r)
         sorted = sorted && (i == 0 || s[i - 1].off + gk_stored_bytes(&s[i - 1]) == s[i].off);
     }
     if (ok && !sorted)
-        qsort_r(order, (size_t)n, sizeof *order, by_offset, r->c->stored + r->first);
+        qsort_r(order, (size_t)n, sizeof *order, gk_stored_by_offset, r->c->stored + r->first);
     for (uint64_t i = 0; ok && i < n; i++) {
         const gk_stored *t = &s[order[i]];
         const uint64_t end = t->off + gk_stored_bytes(t), size = file_of(r)->size;

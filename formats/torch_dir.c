@@ -118,47 +118,6 @@ static bool load_all(gk_torch *t, const gk_source *s, gk_err *err)
     return true;
 }
 
-static bool is_plain_name(const char *name, uint64_t len)
-{
-    return name != NULL && len > 0 && strlen(name) == len && strchr(name, '/') == NULL
-           && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The distinct files of a weight map, sorted. */
-static const char **map_files(gk_catalog *c, const char *index, const gk_json *map, uint64_t *n,
-                              gk_err *err)
-{
-    const char **file = gk_arena_alloc(c->arena, gk_json_count(map), sizeof *file, err);
-    const gk_json *value;
-    const char *tensor;
-    uint64_t len = 0, kept = 0;
-    void *iter = NULL;
-
-    *n = 0;
-    while (file != NULL && gk_json_next(map, &iter, &tensor, &value)) {
-        const char *name = gk_json_text(value, &len);
-        if (is_plain_name(name, len))
-            file[(*n)++] = name;
-        else if (!gk_findings_addf(&c->findings, "index", GK_BAD, index, tensor, err,
-                                   "the index maps it to something that is no file name of this "
-                                   "directory (a path, '..', or no text)"))
-            return NULL;
-    }
-    if (file == NULL)
-        return NULL;
-    qsort(file, (size_t)*n, sizeof *file, by_text);
-    for (uint64_t i = 0; i < *n; i++)
-        if (kept == 0 || strcmp(file[kept - 1], file[i]) != 0)
-            file[kept++] = file[i];
-    *n = kept;
-    return file;
-}
-
 static bool load_mapped(gk_torch *t, const gk_source *s, const char *const *file, uint64_t n,
                         gk_err *err)
 {
@@ -281,7 +240,7 @@ static bool open_indexed(gk_torch *t, const gk_source *s, const char *index, gk_
         return gk_findings_take(&t->c->findings, "index", &own, err) && load_all(t, s, err)
                && make_tensors(t, err);
     }
-    const char **file = map_files(t->c, index, map, &n, err);
+    const char **file = gk_index_files(t->c, index, map, &n, err);
     const bool ok = file != NULL && load_mapped(t, s, file, n, err) && make_tensors(t, err)
                     && check_map(t->c, map, err);
     gk_json_free(root);

@@ -368,7 +368,7 @@ static bool read_steps(load *l)
     if (l->normalizer != NULL
         && (!text_is(l->normalizer, "type", "Sequence")
             || gk_json_count(gk_json_get(l->normalizer, "normalizers")) > 0))
-        cannot(l, "its normalizer is not implemented");
+        cannot(l, "it changes texts by a normalizer, and none is applied here");
     if (l->v->n_patterns == 0 && l->v->cannot == NULL)
         cannot(l, "it does not cut texts into words");
     if (l->v->cannot == NULL)
