@@ -287,12 +287,17 @@ static bool put_files(gk_output *o, bool force, gk_err *err)
     const int parent = open(o->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool ok = parent >= 0 || gk_fail_errno(err, o->parent, GK_NO_OFF, "open the directory");
 
+    uint64_t placed = o->n;
     for (uint64_t i = o->n; ok && i-- > 0;) {
         const char *name = o->file[i].name;
         ok = renameat2(o->dir, name, parent, name, force ? 0 : RENAME_NOREPLACE) == 0
              || ((errno == EINVAL || errno == ENOSYS) && renameat(o->dir, name, parent, name) == 0)
              || gk_fail_errno(err, name, GK_NO_OFF, "rename the finished file to it");
+        placed = ok ? i : placed;
     }
+    /* some parts of a set without its first are worth nothing, and look like more */
+    for (uint64_t i = placed; !ok && i < o->n; i++)
+        unlinkat(parent, o->file[i].name, 0);
     if (parent >= 0)
         close(parent);
     if (ok)

@@ -386,6 +386,35 @@ static void a_file_put_is_whole_or_the_old_one(void **state)
     assert_int_equal(count_names(WORK, ""), 1);
 }
 
+/* ---- a set of files ---------------------------------------------------------------- */
+
+static void files_of_a_set_stand_beside_each_other_or_not_at_all(void **state)
+{
+    (void)state;
+    gk_err err = {0};
+    fresh_dir(WORK);
+    gk_output *o = gk_output_begin(WORK "/set.gguf", "tag", true, &err);
+    assert_non_null(o);
+    put(o, "set-1.gguf", "first");
+    put(o, "set-2.gguf", "second");
+    assert_false(is_there(WORK "/set-1.gguf"));
+    assert_ok(gk_output_commit(o, false, &err), err);
+    assert_file(WORK "/set-1.gguf", "first");
+    assert_file(WORK "/set-2.gguf", "second");
+    assert_int_equal(count_names(WORK, ""), 2);
+
+    /* the first, which comes last, finds a file of its name */
+    assert_int_equal(unlink(WORK "/set-2.gguf"), 0);
+    o = gk_output_begin(WORK "/set.gguf", "tag", true, &err);
+    assert_non_null(o);
+    put(o, "set-1.gguf", "other");
+    put(o, "set-2.gguf", "second");
+    assert_false(gk_output_commit(o, false, &err));
+    assert_int_equal(err.code, GK_ERR_IO);
+    assert_file(WORK "/set-1.gguf", "first");
+    assert_int_equal(count_names(WORK, ""), 1);
+}
+
 /* ---- a full disk ------------------------------------------------------------------- */
 
 /* Runs f in a child whose files end at `bytes`; it answers 0 when all is as it must be. */
@@ -535,6 +564,7 @@ int main(void)
         ROW(force_exchanges_the_old_for_the_new),
         ROW(an_out_that_is_a_link_is_replaced_where_it_points),
         ROW(a_file_put_is_whole_or_the_old_one),
+        ROW(files_of_a_set_stand_beside_each_other_or_not_at_all),
         ROW(a_full_disk_is_an_error_and_leaves_nothing),
         ROW(free_space_is_that_of_the_parent),
     };
