@@ -37,7 +37,8 @@ tests/models.sh "$build"
 case $goal in
 interop)
     environment venv requirements.txt
-    for name in containers tokens forward quantized layouts geometry ggml_blocks gguf_package; do
+    for name in containers tokens forward quantized layouts geometry ggml_blocks gguf_package \
+        flax_package; do
         subject venv "$name"
     done
     ;;
