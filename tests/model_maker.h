@@ -276,20 +276,24 @@ static inline uint64_t list_kind(const kind *k, uint64_t rank, uint64_t ranks, t
     return n;
 }
 
+/* The name of rank's file of group k, which is that of a common one for what is whole. */
+static inline const char *release_file(int k, uint64_t rank, char out[64])
+{
+    if (kinds[k].axis < 0)
+        snprintf(out, 64, "pytorch_model-%05d-TP-common.safetensors", k);
+    else
+        snprintf(out, 64, "pytorch_model-%05d-TP-%03u.safetensors", k, (unsigned)rank);
+    return out;
+}
+
 static inline void write_release(tensor *room)
 {
     char name[64];
 
     for (int k = 0; k < N_KINDS; k++) {
         const uint64_t files = kinds[k].axis < 0 ? 1 : geo[RANKS];
-        for (uint64_t r = 0; r < files; r++) {
-            if (kinds[k].axis < 0)
-                snprintf(name, sizeof name, "pytorch_model-%05d-TP-common.safetensors", k);
-            else
-                snprintf(name, sizeof name, "pytorch_model-%05d-TP-%03u.safetensors", k,
-                         (unsigned)r);
-            write_file(name, room, list_kind(&kinds[k], r, geo[RANKS], room));
-        }
+        for (uint64_t r = 0; r < files; r++)
+            write_file(release_file(k, r, name), room, list_kind(&kinds[k], r, geo[RANKS], room));
     }
 }
 

@@ -17,11 +17,9 @@ trap 'rm -rf "$work"' EXIT
 [ -f "$model/tokenizer.tok.json" ] || "$build/tests/make_model" "$model" hidden=1024 heads=8 \
     kv_heads=2 head_dim=128 dense=4096 moe=2048 experts=8 top_k=2 layers=4 vocab=4096 ranks=8 seed=3
 
-# the geometry of the release itself, with holes for 539 GB of weights; where files may have such
-full=build/models/full
-[ -f "$full/tokenizer.tok.json" ] || "$build/tests/make_model" "$full" weights=none hidden=8192 \
-    heads=64 kv_heads=8 head_dim=128 dense=32768 moe=16384 experts=8 top_k=2 layers=64 \
-    vocab=131072 ranks=8 2>/dev/null || full=
+# the shape of the release itself, with holes for 539 GB of weights; where files may have such
+full=build/models/release
+[ -f "$full/tokenizer.tok.json" ] || "$build/tests/bench/make_release" "$full" 2>/dev/null || full=
 
 value() { awk -v name="\"$1\":" '$1 == name { gsub(/,/, "", $2); print $2; exit }' "$work/json"; }
 largest=$(ls -S "$model"/*.safetensors | head -n 1)
