@@ -11,12 +11,20 @@
 void gk_scan_file(gk_scan *s, const gk_file *file, uint64_t begin, uint64_t end, char *window,
                   gk_err *err)
 {
-    *s = (gk_scan){.file = file, .pos = begin, .end = end, .window = window, .err = err};
+    *s = (gk_scan){.file = file, .pos = begin, .end = end, .room = window, .err = err};
 }
 
 void gk_scan_mem(gk_scan *s, const char *mem, uint64_t len, gk_err *err)
 {
-    *s = (gk_scan){.mem = mem, .end = len, .err = err};
+    *s = (gk_scan){.end = len, .window = mem, .window_len = len, .err = err};
+}
+
+/* After an error nothing is left to look at. */
+static bool stop(gk_scan *s)
+{
+    s->failed = true;
+    s->window_len = 0;
+    return false;
 }
 
 bool gk_scan_fail(gk_scan *s, const char *fmt, ...)
@@ -31,30 +39,32 @@ bool gk_scan_fail(gk_scan *s, const char *fmt, ...)
         gk_fail(s->err, GK_ERR_FORMAT, s->pos, "JSON: %s", text);
         gk_fail_at(s->err, s->file != NULL ? s->file->name : NULL, NULL);
     }
-    s->failed = true;
-    return false;
+    return stop(s);
+}
+
+/* Moves the window to pos; false at the end. */
+static bool refill(gk_scan *s)
+{
+    if (s->failed || s->pos >= s->end)
+        return false;
+    const uint64_t n = gk_min(GK_SCAN_WINDOW_BYTES, s->end - s->pos);
+    if (!gk_file_read(s->file, s->pos, s->room, n, s->err))
+        return stop(s);
+    s->window = s->room;
+    s->window_off = s->pos;
+    s->window_len = n;
+    return true;
 }
 
 /* The byte at pos, or -1 at the end. */
-static int look(gk_scan *s)
+static inline int look(gk_scan *s)
 {
-    if (s->failed || s->pos >= s->end)
+    if (s->pos - s->window_off >= s->window_len && !refill(s))
         return -1;
-    if (s->file == NULL)
-        return (unsigned char)s->mem[s->pos];
-    if (s->pos - s->window_off >= s->window_len) {
-        const uint64_t n = gk_min(GK_SCAN_WINDOW_BYTES, s->end - s->pos);
-        if (!gk_file_read(s->file, s->pos, s->window, n, s->err)) {
-            s->failed = true;
-            return -1;
-        }
-        s->window_off = s->pos;
-        s->window_len = n;
-    }
     return (unsigned char)s->window[s->pos - s->window_off];
 }
 
-static int take(gk_scan *s)
+static inline int take(gk_scan *s)
 {
     const int c = look(s);
 
@@ -192,6 +202,27 @@ static bool take_escape(gk_scan *s, gk_text *out)
     return true;
 }
 
+/* Bytes of a string that stand for themselves: neither its end, an escape nor UTF-8. */
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
+/* Takes the plain bytes that the window shows at pos, at most `most`. */
+static void take_plain(gk_scan *s, uint64_t most, gk_text *out)
+{
+    if (s->pos - s->window_off >= s->window_len)
+        return;
+    const char *from = s->window + (s->pos - s->window_off);
+    const uint64_t left = gk_min(most, s->window_off + s->window_len - s->pos);
+    uint64_t n = 0;
+
+    while (n < left && is_plain((unsigned char)from[n]))
+        n++;
+    gk_text_add(out, from, n);
+    s->pos += n;
+}
+
 bool gk_scan_string(gk_scan *s, gk_text *out)
 {
     if (gk_scan_peek(s) != '"')
@@ -199,6 +230,8 @@ bool gk_scan_string(gk_scan *s, gk_text *out)
     const uint64_t begin = s->pos++;
     gk_text_clear(out);
     for (;;) {
+        if (out->len <= GK_MAX_STRING_BYTES)
+            take_plain(s, GK_MAX_STRING_BYTES + 1 - out->len, out);
         char u[4];
         int n = 1;
         const int c = look(s);
@@ -206,8 +239,8 @@ bool gk_scan_string(gk_scan *s, gk_text *out)
             s->pos++;
             gk_text_add(out, "", 0); /* an empty string is data, too */
             if (out->failed)
-                return s->failed = true, gk_text_ok(out, s->err);
-            return true;
+                stop(s);
+            return gk_text_ok(out, s->err);
         }
         if (c < 0x20)
             return unexpected(s, "the end of a string (no raw control characters in it)");
@@ -215,8 +248,7 @@ bool gk_scan_string(gk_scan *s, gk_text *out)
             gk_fail(s->err, GK_ERR_LIMIT, begin, "JSON: a string of more than %u bytes",
                     GK_MAX_STRING_BYTES);
             gk_fail_at(s->err, s->file != NULL ? s->file->name : NULL, NULL);
-            s->failed = true;
-            return false;
+            return stop(s);
         }
         u[0] = (char)take(s);
         if (c == '\\') {

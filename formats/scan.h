@@ -17,11 +17,11 @@
 
 typedef struct gk_scan {
     const gk_file *file; /* NULL: memory                                 */
-    const char    *mem;
     uint64_t       pos;  /* offset of the next byte (file or memory)     */
     uint64_t       end;  /* one past the last byte                       */
+    const char    *window; /* window_len bytes from window_off on; none after an error */
     uint64_t       window_off, window_len;
-    char          *window;
+    char          *room; /* of a file's windows */
     uint64_t       is_object; /* one bit a level                          */
     uint64_t       after_first;
     int            depth;

@@ -23,16 +23,21 @@ void gk_text_clear(gk_text *t)
         t->data[0] = '\0';
 }
 
-void gk_text_add(gk_text *t, const void *bytes, uint64_t len)
+/* Room for len more bytes and the NUL. */
+static bool make_room(gk_text *t, uint64_t len)
 {
     void *data = t->data;
 
-    if (t->failed || len > UINT64_MAX - t->len - 1
-        || !gk_grow(&data, &t->cap, t->len + len + 1, 1, NULL)) {
-        t->failed = true;
-        return;
-    }
+    t->failed = len > UINT64_MAX - t->len - 1
+                || !gk_grow(&data, &t->cap, t->len + len + 1, 1, NULL);
     t->data = data;
+    return !t->failed;
+}
+
+void gk_text_add(gk_text *t, const void *bytes, uint64_t len)
+{
+    if (t->failed || (len >= t->cap - t->len && !make_room(t, len)))
+        return;
     if (len > 0)
         memcpy(t->data + t->len, bytes, (size_t)len);
     t->len += len;
@@ -46,7 +51,10 @@ void gk_text_str(gk_text *t, const char *s)
 
 void gk_text_char(gk_text *t, char c)
 {
-    gk_text_add(t, &c, 1);
+    if (t->failed || (t->cap - t->len <= 1 && !make_room(t, 1)))
+        return;
+    t->data[t->len++] = c;
+    t->data[t->len] = '\0';
 }
 
 void gk_text_printf(gk_text *t, const char *fmt, ...)
