@@ -73,13 +73,18 @@ static inline int take(gk_scan *s)
     return c;
 }
 
-int gk_scan_peek(gk_scan *s)
+static inline int peek(gk_scan *s)
 {
-    int c;
+    int c = look(s);
 
-    while ((c = look(s)) == ' ' || c == '\t' || c == '\n' || c == '\r')
+    for (; c <= ' ' && (c == ' ' || c == '\t' || c == '\n' || c == '\r'); c = look(s))
         s->pos++;
     return c;
+}
+
+int gk_scan_peek(gk_scan *s)
+{
+    return peek(s);
 }
 
 static bool unexpected(gk_scan *s, const char *wanted)
@@ -97,7 +102,7 @@ static bool unexpected(gk_scan *s, const char *wanted)
 
 bool gk_scan_open(gk_scan *s, char bracket)
 {
-    if (gk_scan_peek(s) != bracket)
+    if (peek(s) != bracket)
         return unexpected(s, bracket == '{' ? "an object '{'" : "an array '['");
     if (s->depth >= GK_MAX_JSON_DEPTH)
         return gk_scan_fail(s, "nested deeper than %d levels", GK_MAX_JSON_DEPTH);
@@ -114,7 +119,7 @@ bool gk_scan_more(gk_scan *s)
         return false;
     const uint64_t bit = UINT64_C(1) << (s->depth - 1);
     const char close = s->is_object & bit ? '}' : ']';
-    const int c = gk_scan_peek(s);
+    const int c = peek(s);
 
     if (c == close) {
         s->pos++;
@@ -128,7 +133,7 @@ bool gk_scan_more(gk_scan *s)
     if (c != ',')
         return unexpected(s, close == '}' ? "',' or '}'" : "',' or ']'");
     s->pos++;
-    if (gk_scan_peek(s) == close)
+    if (peek(s) == close)
         return gk_scan_fail(s, "a comma before '%c'", close);
     return true;
 }
@@ -225,7 +230,7 @@ static void take_plain(gk_scan *s, uint64_t most, gk_text *out)
 
 bool gk_scan_string(gk_scan *s, gk_text *out)
 {
-    if (gk_scan_peek(s) != '"')
+    if (peek(s) != '"')
         return unexpected(s, "a string");
     const uint64_t begin = s->pos++;
     gk_text_clear(out);
@@ -266,11 +271,11 @@ bool gk_scan_string(gk_scan *s, gk_text *out)
 
 bool gk_scan_key(gk_scan *s, gk_text *out)
 {
-    if (gk_scan_peek(s) != '"')
+    if (peek(s) != '"')
         return unexpected(s, "a key in double quotes");
     if (!gk_scan_string(s, out))
         return false;
-    if (gk_scan_peek(s) != ':')
+    if (peek(s) != ':')
         return unexpected(s, "':' after a key");
     s->pos++;
     return true;
@@ -279,7 +284,7 @@ bool gk_scan_key(gk_scan *s, gk_text *out)
 bool gk_scan_uint(gk_scan *s, uint64_t *out)
 {
     uint64_t v = 0;
-    int c = gk_scan_peek(s);
+    int c = peek(s);
 
     if (c < '0' || c > '9')
         return unexpected(s, "a number that is an integer >= 0");
@@ -290,7 +295,9 @@ bool gk_scan_uint(gk_scan *s, uint64_t *out)
             return gk_scan_fail(s, "a number with a leading zero");
     } else {
         for (; (c = look(s)) >= '0' && c <= '9'; s->pos++)
-            if (!gk_mul(v, 10, &v) || !gk_add(v, (uint64_t)(c - '0'), &v))
+            if (v <= (UINT64_MAX - 9) / 10) /* any digit fits */
+                v = v * 10 + (uint64_t)(c - '0');
+            else if (!gk_mul(v, 10, &v) || !gk_add(v, (uint64_t)(c - '0'), &v))
                 return gk_scan_fail(s, "a number too large for 64 bits (overflow)");
     }
     if (c == '.' || c == 'e' || c == 'E')
@@ -346,7 +353,7 @@ static bool skip_word(gk_scan *s, const char *word)
 
 static bool skip_scalar(gk_scan *s, gk_text *scratch)
 {
-    const int c = gk_scan_peek(s);
+    const int c = peek(s);
 
     switch (c) {
     case '"': return gk_scan_string(s, scratch);
@@ -367,7 +374,7 @@ bool gk_scan_skip(gk_scan *s)
     bool ok = true;
 
     do {
-        const int c = gk_scan_peek(s);
+        const int c = peek(s);
         if (c == '{' || c == '[')
             ok = gk_scan_open(s, (char)c);
         else
@@ -388,7 +395,7 @@ bool gk_scan_skip(gk_scan *s)
 
 bool gk_scan_done(gk_scan *s)
 {
-    if (gk_scan_peek(s) >= 0)
+    if (peek(s) >= 0)
         return unexpected(s, "the end of the text (nothing after the value)");
     return !s->failed;
 }
