@@ -12,88 +12,34 @@
  * of lower rank, which is what merging its bytes by those ranks alone comes to. So each
  * has a merge, and which one follows from the ranks. */
 #include "tests/model_maker.h"
+#include "tests/ranks.h"
 
-#define N_TOKENS   131072
+#define N_TOKENS   RANKS_TOKENS
 #define N_SPECIALS 128
-#define MAX_BYTES  24 /* of a token */
-#define N_SLOTS    (1u << 19)
 
 /* ---- tokens --------------------------------------------------------------------- */
 
 /* Only pieces of one script are joined, as the words of a text are. */
 enum script { LATIN, CYRILLIC, HAN, SIGNS, BLANKS, N_SCRIPTS };
 
-typedef struct token {
-    unsigned char bytes[MAX_BYTES];
-    uint8_t       len, script, begins; /* begins: a word, with a blank or a capital letter */
-} token;
-
 typedef struct vocabulary {
-    token    *t; /* regular ones, by rank */
-    uint32_t  n;
-    uint32_t *slot; /* hash of bytes: index + 1, 0 is free */
-    uint32_t *of[N_SCRIPTS], n_of[N_SCRIPTS]; /* what may be a part of others */
-    uint64_t  seed;
+    ranks    r; /* of the regular tokens */
+    uint8_t  script[N_TOKENS], begins[N_TOKENS]; /* a word, with a blank or a capital letter */
+    uint32_t of[N_SCRIPTS][N_TOKENS], n_of[N_SCRIPTS]; /* what may be a part of others */
+    uint64_t seed;
 } vocabulary;
-
-static uint32_t *find(const vocabulary *v, const unsigned char *s, size_t n)
-{
-    uint32_t h = 2166136261u;
-
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ s[i]) * 16777619u;
-    for (uint32_t at = (h ^ h >> 15) % N_SLOTS;; at = (at + 1) % N_SLOTS) {
-        const uint32_t k = v->slot[at];
-        if (k == 0 || (v->t[k - 1].len == n && memcmp(v->t[k - 1].bytes, s, n) == 0))
-            return &v->slot[at];
-    }
-}
-
-/* Merges the bytes by the tokens there are; returns how many parts are left, and where the
- * second and the third begin. */
-static int merge(const vocabulary *v, const unsigned char *s, size_t n, size_t *second,
-                 size_t *third)
-{
-    size_t begin[MAX_BYTES + 1];
-    int parts = (int)n;
-
-    for (size_t i = 0; i <= n; i++)
-        begin[i] = i;
-    for (;;) {
-        uint32_t lowest = UINT32_MAX;
-        int at = 0;
-        for (int i = 0; i + 1 < parts; i++) {
-            const uint32_t k = *find(v, s + begin[i], begin[i + 2] - begin[i]);
-            if (k != 0 && k < lowest) {
-                lowest = k;
-                at = i;
-            }
-        }
-        if (lowest == UINT32_MAX)
-            break;
-        memmove(&begin[at + 1], &begin[at + 2], (size_t)(parts - at - 1) * sizeof begin[0]);
-        parts--;
-    }
-    *second = begin[parts > 1 ? 1 : 0];
-    *third = begin[parts > 2 ? 2 : parts];
-    return parts;
-}
 
 static void add(vocabulary *v, const unsigned char *s, size_t n, enum script script, int begins)
 {
-    token *t = &v->t[v->n++];
-
-    memcpy(t->bytes, s, n);
-    t->len = (uint8_t)n;
-    t->script = (uint8_t)script;
-    t->begins = (uint8_t)begins;
-    *find(v, s, n) = v->n;
+    v->script[v->r.n] = (uint8_t)script;
+    v->begins[v->r.n] = begins != 0;
+    ranks_add(&v->r, s, n);
 }
 
 /* Makes token number `index` one that others are made of. */
 static void offer(vocabulary *v, uint32_t index)
 {
-    const enum script script = v->t[index].script;
+    const enum script script = v->script[index];
 
     v->of[script][v->n_of[script]++] = index;
 }
@@ -125,7 +71,7 @@ static void add_letters(vocabulary *v)
             u[0] = (unsigned char)lead;
             u[1] = (unsigned char)last;
             add(v, u, 2, CYRILLIC, lead == 0xD0 && last < 0xB0);
-            offer(v, v->n - 1);
+            offer(v, v->r.n - 1);
         }
     for (int middle = 0xB8; middle < 0xC0; middle++) {
         u[0] = 0xE4;
@@ -134,7 +80,7 @@ static void add_letters(vocabulary *v)
         for (int last = 0x80; last < 0xC0; last++) {
             u[2] = (unsigned char)last;
             add(v, u, 3, HAN, 0);
-            offer(v, v->n - 1);
+            offer(v, v->r.n - 1);
         }
     }
 }
@@ -165,70 +111,59 @@ static void add_joined(vocabulary *v)
 {
     static const enum script often[8] = {LATIN, LATIN, LATIN, LATIN, LATIN, CYRILLIC, HAN, SIGNS};
     const enum script script = often[mix(v->seed++) >> 61];
-    const token *left = &v->t[v->of[script][draw(v, v->n_of[script])]];
-    const token *right = &v->t[v->of[script][draw(v, v->n_of[script])]];
-    /* half of all words begin with a blank */
-    const int blank = script != HAN && !left->begins && mix(v->seed++) >> 62 == 0;
-    unsigned char s[2 * MAX_BYTES + 1];
+    const uint32_t left = v->of[script][draw(v, v->n_of[script])];
+    const uint32_t right = v->of[script][draw(v, v->n_of[script])];
+    /* a quarter of all words get a blank in front */
+    const int blank = script != HAN && !v->begins[left] && mix(v->seed++) >> 62 == 0;
+    unsigned char s[2 * RANKS_BYTES + 1];
     size_t n = 0, second, third;
     int parts;
 
     s[n] = ' ';
     n += blank != 0;
-    memcpy(s + n, left->bytes, left->len);
-    n += left->len;
+    memcpy(s + n, v->r.t[left].bytes, v->r.t[left].len);
+    n += v->r.t[left].len;
     const int alone = blank && mix(v->seed++) >> 63 == 0; /* a blank and one piece */
     if (!alone) {
-        memcpy(s + n, right->bytes, right->len);
-        n += right->len;
+        memcpy(s + n, v->r.t[right].bytes, v->r.t[right].len);
+        n += v->r.t[right].len;
     }
-    const int begins = blank || left->begins;
+    const int begins = blank || v->begins[left];
     /* the longer, the rarer */
-    if ((!alone && right->begins) || n > 6 + draw(v, MAX_BYTES - 5))
+    if ((!alone && v->begins[right]) || n > 6 + draw(v, RANKS_BYTES - 5))
         return;
-    while ((parts = merge(v, s, n, &second, &third)) > 2)
+    while ((parts = ranks_merge(&v->r, s, n, &second, &third)) > 2)
         n = third;
     if (parts < 2)
         return; /* it is a token already */
     add(v, s, n, script, begins);
-    offer(v, v->n - 1);
+    offer(v, v->r.n - 1);
 }
 
-static void begin_vocabulary(vocabulary *v)
+static vocabulary *make_vocabulary(void)
 {
-    *v = (vocabulary){.t = calloc(N_TOKENS, sizeof *v->t),
-                      .slot = calloc(N_SLOTS, sizeof *v->slot),
-                      .seed = mix(geo[SEED])};
-    if (v->t == NULL || v->slot == NULL)
+    vocabulary *v = calloc(1, sizeof *v);
+
+    if (v == NULL || !ranks_init(&v->r))
         die("no memory");
-    for (int k = 0; k < N_SCRIPTS; k++)
-        if ((v->of[k] = calloc(N_TOKENS, sizeof *v->of[k])) == NULL)
-            die("no memory");
+    v->seed = mix(geo[SEED]);
     add_bytes(v);
     add_letters(v);
     add_blanks(v);
-    while (v->n < N_TOKENS - N_SPECIALS)
+    while (v->r.n < N_TOKENS - N_SPECIALS)
         add_joined(v);
-}
-
-static void end_vocabulary(vocabulary *v)
-{
-    for (int k = 0; k < N_SCRIPTS; k++)
-        free(v->of[k]);
-    free(v->t);
-    free(v->slot);
+    return v;
 }
 
 static void write_tokenizer(void)
 {
-    vocabulary v;
-
-    begin_vocabulary(&v);
+    vocabulary *v = make_vocabulary();
     FILE *f = create("tokenizer.tok.json");
+
     fputs("{\"regular_tokens\":[", f);
     uint64_t id = write_single_bytes(f, N_SPECIALS);
-    for (uint32_t i = 256; i < v.n; i++)
-        write_token(f, 0, (const char *)v.t[i].bytes, v.t[i].len, id++);
+    for (uint32_t i = 256; i < v->r.n; i++)
+        write_token(f, 0, (const char *)v->r.t[i].bytes, v->r.t[i].len, id++);
     write_specials(f, N_SPECIALS);
     fputs(",\"default_allowed_special\":[", f);
     for (int i = 0; i < N_SPECIALS; i++) {
@@ -237,7 +172,8 @@ static void write_tokenizer(void)
     }
     fputs("]}", f);
     close_file(f, "tokenizer.tok.json");
-    end_vocabulary(&v);
+    ranks_free(&v->r);
+    free(v);
 }
 
 /* ---- the directory ---------------------------------------------------------------- */
