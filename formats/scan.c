@@ -235,8 +235,8 @@ bool gk_scan_string(gk_scan *s, gk_text *out)
     const uint64_t begin = s->pos++;
     gk_text_clear(out);
     for (;;) {
-        if (out->len <= GK_MAX_STRING_BYTES)
-            take_plain(s, GK_MAX_STRING_BYTES + 1 - out->len, out);
+        if (out->len < GK_MAX_STRING_BYTES)
+            take_plain(s, GK_MAX_STRING_BYTES - out->len, out);
         char u[4];
         int n = 1;
         const int c = look(s);
@@ -249,7 +249,7 @@ bool gk_scan_string(gk_scan *s, gk_text *out)
         }
         if (c < 0x20)
             return unexpected(s, "the end of a string (no raw control characters in it)");
-        if (out->len > GK_MAX_STRING_BYTES || s->pos - begin > 6ull * GK_MAX_STRING_BYTES) {
+        if (out->len >= GK_MAX_STRING_BYTES || s->pos - begin > 6ull * GK_MAX_STRING_BYTES) {
             gk_fail(s->err, GK_ERR_LIMIT, begin, "JSON: a string of more than %u bytes",
                     GK_MAX_STRING_BYTES);
             gk_fail_at(s->err, s->file != NULL ? s->file->name : NULL, NULL);
