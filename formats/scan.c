@@ -306,6 +306,34 @@ bool gk_scan_uint(gk_scan *s, uint64_t *out)
     return !s->failed;
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+uint64_t gk_scan_small(gk_scan *s, unsigned char *out, uint64_t most)
+{
+    const uint64_t at = s->pos - s->window_off;
+    uint64_t n = 0;
+
+    if (at >= s->window_len)
+        return 0;
+    const char *p = s->window + at, *end = s->window + s->window_len;
+    for (; n < most && end - p > 4; n++) { /* "255,1" */
+        unsigned v = 0;
+        int digits = 0;
+        for (; digits < 3 && is_digit(p[digits]); digits++)
+            v = v * 10 + (unsigned)(p[digits] - '0');
+        if (digits == 0 || p[digits] != ',' || !is_digit(p[digits + 1]) || v > 255
+            || (p[0] == '0' && digits > 1))
+            break;
+        out[n] = (unsigned char)v;
+        p += digits + 1;
+    }
+    s->pos = s->window_off + (uint64_t)(p - s->window);
+    return n;
+}
+
 static bool skip_digits(gk_scan *s)
 {
     int c = look(s);

@@ -54,6 +54,11 @@ bool gk_scan_string(gk_scan *s, gk_text *out);
 /* Takes an integer 0..2^64-1: no sign, fraction or exponent. */
 bool gk_scan_uint(gk_scan *s, uint64_t *out);
 
+/* Before a number of an array (gk_scan_more() was true): takes numbers below 256 that have
+ * a comma and another digit right behind, at most `most`, so that a number still follows.
+ * Returns how many. Only speed depends on calling it. */
+uint64_t gk_scan_small(gk_scan *s, unsigned char *out, uint64_t most);
+
 /* Takes any one value and throws it away, fully checked. */
 bool gk_scan_skip(gk_scan *s);
 

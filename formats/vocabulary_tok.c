@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/checked.h"
 #include "formats/scan.h"
 
 typedef struct entry {
@@ -50,6 +51,11 @@ static bool read_bytes(load *l, entry *e)
 
     e->off = l->pool.len;
     while (ok && gk_scan_more(&l->s)) {
+        unsigned char run[64];
+        const uint64_t most = gk_min(sizeof run, GK_MAX_TOKEN_BYTES - e->len);
+        const uint64_t n = gk_scan_small(&l->s, run, most);
+        gk_text_add(&l->pool, run, n);
+        e->len += n;
         ok = gk_scan_uint(&l->s, &byte);
         if (ok && byte > 255)
             return gk_scan_fail(&l->s, "a byte of a token is %" PRIu64, byte);

@@ -132,6 +132,47 @@ static void a_number_past_64_bits_is_refused(void **state)
     }
 }
 
+/* Reads an array; with `most` not 0 in runs of small numbers. Returns how many, -1 on an
+ * error. */
+static int read_array(const char *text, uint64_t most, uint64_t out[64], gk_err *err)
+{
+    unsigned char run[64];
+    gk_scan s;
+    int n = 0;
+
+    gk_scan_mem(&s, text, strlen(text), err);
+    bool ok = gk_scan_open(&s, '[');
+    while (ok && gk_scan_more(&s)) {
+        const uint64_t k = most > 0 ? gk_scan_small(&s, run, most) : 0;
+        for (uint64_t i = 0; i < k; i++)
+            out[n++] = run[i];
+        ok = gk_scan_uint(&s, &out[n++]);
+    }
+    return ok && gk_scan_done(&s) ? n : -1;
+}
+
+static void runs_of_small_numbers_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "[]", "[0]", "[7,8]", "[0,1,10,99,100,255,256,1000,3]", "[255,254,253,252,1]", "[1,2,3",
+        "[1,2,]", "[1,,2]", "[1,02,3]", "[00,1,2]", "[1,2.5,3]", "[1,-2,3]", "[1, 2,3,4]",
+        "[1 ,2,3,4]", "[1,2,\n3,4]", "[1,2,300,4]", "[1,2,18446744073709551615,4]", "[1,2,x,4]",
+        "[1,2,18446744073709551616,4]", "[1,2e1,3,4]", "[10,20,30,40,50,60}", "[1,2,3,4,5]]"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        for (uint64_t most = 1; most < 8; most++) {
+            gk_err plain_err = {0}, err = {0};
+            uint64_t plain[64], fast[64];
+            const int n = read_array(texts[i], 0, plain, &plain_err);
+            assert_int_equal(read_array(texts[i], most, fast, &err), n);
+            assert_int_equal(err.code, plain_err.code);
+            assert_int_equal(err.off, plain_err.off);
+            assert_string_equal(err.msg, plain_err.msg);
+            if (n > 0)
+                assert_memory_equal(fast, plain, (size_t)n * sizeof *fast);
+        }
+}
+
 WORK_FOLDER(WORK)
 
 int main(void)
@@ -140,6 +181,7 @@ int main(void)
         cmocka_unit_test(a_window_may_end_anywhere),
         cmocka_unit_test(a_text_cut_anywhere_is_refused_at_its_end),
         cmocka_unit_test(the_longest_string_is_read_and_one_byte_more_is_not),
+        cmocka_unit_test(runs_of_small_numbers_change_nothing),
         cmocka_unit_test(a_number_past_64_bits_is_refused),
     };
 
