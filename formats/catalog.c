@@ -1,7 +1,6 @@
 /* formats/catalog.c - adding, finding and reading tensors. Parses nothing. */
 #include "formats/catalog.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -102,30 +101,54 @@ gk_file *gk_extra_open(gk_arena *a, const gk_extra *extra, gk_err *err)
 
 /* ---- names --------------------------------------------------------------- */
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Compares the numbers that *a and *b begin with and moves past equal ones. */
+static int compare_numbers(const char **a, const char **b)
+{
+    const char *x = *a, *y = *b;
+    size_t nx = 0, ny = 0;
+
+    while (*x == '0')
+        x++;
+    while (*y == '0')
+        y++;
+    while (is_digit(x[nx]))
+        nx++;
+    while (is_digit(y[ny]))
+        ny++;
+    if (nx != ny)
+        return nx < ny ? -1 : 1;
+    const int order = memcmp(x, y, nx);
+    if (order != 0)
+        return order;
+    /* equal values: fewer leading zeros first, so that the order is total */
+    if (x - *a != y - *b)
+        return x - *a < y - *b ? -1 : 1;
+    *a = x + nx;
+    *b = y + ny;
+    return 0;
+}
+
 int gk_natural_compare(const char *a, const char *b)
 {
+    size_t same = 0;
+
+    /* most of two names is the same: skip it, but for a number that goes on */
+    while (a[same] == b[same] && a[same] != '\0')
+        same++;
+    while (same > 0 && is_digit(a[same - 1]))
+        same--;
+    a += same;
+    b += same;
     while (*a != '\0' && *b != '\0') {
-        if (isdigit((unsigned char)*a) && isdigit((unsigned char)*b)) {
-            const char *x = a, *y = b;
-            while (*x == '0')
-                x++;
-            while (*y == '0')
-                y++;
-            size_t nx = 0, ny = 0;
-            while (isdigit((unsigned char)x[nx]))
-                nx++;
-            while (isdigit((unsigned char)y[ny]))
-                ny++;
-            if (nx != ny)
-                return nx < ny ? -1 : 1;
-            const int order = memcmp(x, y, nx);
+        if (is_digit(*a) && is_digit(*b)) {
+            const int order = compare_numbers(&a, &b);
             if (order != 0)
                 return order;
-            /* equal values: fewer leading zeros first, so that the order is total */
-            if (x - a != y - b)
-                return x - a < y - b ? -1 : 1;
-            a = x + nx;
-            b = y + ny;
         } else if (*a != *b) {
             return (unsigned char)*a < (unsigned char)*b ? -1 : 1;
         } else {

@@ -11,12 +11,20 @@
 void gk_scan_file(gk_scan *s, const gk_file *file, uint64_t begin, uint64_t end, char *window,
                   gk_err *err)
 {
-    *s = (gk_scan){.file = file, .pos = begin, .end = end, .window = window, .err = err};
+    *s = (gk_scan){.file = file, .pos = begin, .end = end, .room = window, .err = err};
 }
 
 void gk_scan_mem(gk_scan *s, const char *mem, uint64_t len, gk_err *err)
 {
-    *s = (gk_scan){.mem = mem, .end = len, .err = err};
+    *s = (gk_scan){.end = len, .window = mem, .window_len = len, .err = err};
+}
+
+/* After an error nothing is left to look at. */
+static bool stop(gk_scan *s)
+{
+    s->failed = true;
+    s->window_len = 0;
+    return false;
 }
 
 bool gk_scan_fail(gk_scan *s, const char *fmt, ...)
@@ -31,30 +39,32 @@ bool gk_scan_fail(gk_scan *s, const char *fmt, ...)
         gk_fail(s->err, GK_ERR_FORMAT, s->pos, "JSON: %s", text);
         gk_fail_at(s->err, s->file != NULL ? s->file->name : NULL, NULL);
     }
-    s->failed = true;
-    return false;
+    return stop(s);
+}
+
+/* Moves the window to pos; false at the end. */
+static bool refill(gk_scan *s)
+{
+    if (s->failed || s->pos >= s->end)
+        return false;
+    const uint64_t n = gk_min(GK_SCAN_WINDOW_BYTES, s->end - s->pos);
+    if (!gk_file_read(s->file, s->pos, s->room, n, s->err))
+        return stop(s);
+    s->window = s->room;
+    s->window_off = s->pos;
+    s->window_len = n;
+    return true;
 }
 
 /* The byte at pos, or -1 at the end. */
-static int look(gk_scan *s)
+static inline int look(gk_scan *s)
 {
-    if (s->failed || s->pos >= s->end)
+    if (s->pos - s->window_off >= s->window_len && !refill(s))
         return -1;
-    if (s->file == NULL)
-        return (unsigned char)s->mem[s->pos];
-    if (s->pos - s->window_off >= s->window_len) {
-        const uint64_t n = gk_min(GK_SCAN_WINDOW_BYTES, s->end - s->pos);
-        if (!gk_file_read(s->file, s->pos, s->window, n, s->err)) {
-            s->failed = true;
-            return -1;
-        }
-        s->window_off = s->pos;
-        s->window_len = n;
-    }
     return (unsigned char)s->window[s->pos - s->window_off];
 }
 
-static int take(gk_scan *s)
+static inline int take(gk_scan *s)
 {
     const int c = look(s);
 
@@ -63,13 +73,18 @@ static int take(gk_scan *s)
     return c;
 }
 
-int gk_scan_peek(gk_scan *s)
+static inline int peek(gk_scan *s)
 {
-    int c;
+    int c = look(s);
 
-    while ((c = look(s)) == ' ' || c == '\t' || c == '\n' || c == '\r')
+    for (; c <= ' ' && (c == ' ' || c == '\t' || c == '\n' || c == '\r'); c = look(s))
         s->pos++;
     return c;
+}
+
+int gk_scan_peek(gk_scan *s)
+{
+    return peek(s);
 }
 
 static bool unexpected(gk_scan *s, const char *wanted)
@@ -87,7 +102,7 @@ static bool unexpected(gk_scan *s, const char *wanted)
 
 bool gk_scan_open(gk_scan *s, char bracket)
 {
-    if (gk_scan_peek(s) != bracket)
+    if (peek(s) != bracket)
         return unexpected(s, bracket == '{' ? "an object '{'" : "an array '['");
     if (s->depth >= GK_MAX_JSON_DEPTH)
         return gk_scan_fail(s, "nested deeper than %d levels", GK_MAX_JSON_DEPTH);
@@ -104,7 +119,7 @@ bool gk_scan_more(gk_scan *s)
         return false;
     const uint64_t bit = UINT64_C(1) << (s->depth - 1);
     const char close = s->is_object & bit ? '}' : ']';
-    const int c = gk_scan_peek(s);
+    const int c = peek(s);
 
     if (c == close) {
         s->pos++;
@@ -118,7 +133,7 @@ bool gk_scan_more(gk_scan *s)
     if (c != ',')
         return unexpected(s, close == '}' ? "',' or '}'" : "',' or ']'");
     s->pos++;
-    if (gk_scan_peek(s) == close)
+    if (peek(s) == close)
         return gk_scan_fail(s, "a comma before '%c'", close);
     return true;
 }
@@ -192,13 +207,36 @@ static bool take_escape(gk_scan *s, gk_text *out)
     return true;
 }
 
+/* Bytes of a string that stand for themselves: neither its end, an escape nor UTF-8. */
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
+/* Takes the plain bytes that the window shows at pos, at most `most`. */
+static void take_plain(gk_scan *s, uint64_t most, gk_text *out)
+{
+    if (s->pos - s->window_off >= s->window_len)
+        return;
+    const char *from = s->window + (s->pos - s->window_off);
+    const uint64_t left = gk_min(most, s->window_off + s->window_len - s->pos);
+    uint64_t n = 0;
+
+    while (n < left && is_plain((unsigned char)from[n]))
+        n++;
+    gk_text_add(out, from, n);
+    s->pos += n;
+}
+
 bool gk_scan_string(gk_scan *s, gk_text *out)
 {
-    if (gk_scan_peek(s) != '"')
+    if (peek(s) != '"')
         return unexpected(s, "a string");
     const uint64_t begin = s->pos++;
     gk_text_clear(out);
     for (;;) {
+        if (out->len < GK_MAX_STRING_BYTES)
+            take_plain(s, GK_MAX_STRING_BYTES - out->len, out);
         char u[4];
         int n = 1;
         const int c = look(s);
@@ -206,17 +244,16 @@ bool gk_scan_string(gk_scan *s, gk_text *out)
             s->pos++;
             gk_text_add(out, "", 0); /* an empty string is data, too */
             if (out->failed)
-                return s->failed = true, gk_text_ok(out, s->err);
-            return true;
+                stop(s);
+            return gk_text_ok(out, s->err);
         }
         if (c < 0x20)
             return unexpected(s, "the end of a string (no raw control characters in it)");
-        if (out->len > GK_MAX_STRING_BYTES || s->pos - begin > 6ull * GK_MAX_STRING_BYTES) {
+        if (out->len >= GK_MAX_STRING_BYTES || s->pos - begin > 6ull * GK_MAX_STRING_BYTES) {
             gk_fail(s->err, GK_ERR_LIMIT, begin, "JSON: a string of more than %u bytes",
                     GK_MAX_STRING_BYTES);
             gk_fail_at(s->err, s->file != NULL ? s->file->name : NULL, NULL);
-            s->failed = true;
-            return false;
+            return stop(s);
         }
         u[0] = (char)take(s);
         if (c == '\\') {
@@ -234,11 +271,11 @@ bool gk_scan_string(gk_scan *s, gk_text *out)
 
 bool gk_scan_key(gk_scan *s, gk_text *out)
 {
-    if (gk_scan_peek(s) != '"')
+    if (peek(s) != '"')
         return unexpected(s, "a key in double quotes");
     if (!gk_scan_string(s, out))
         return false;
-    if (gk_scan_peek(s) != ':')
+    if (peek(s) != ':')
         return unexpected(s, "':' after a key");
     s->pos++;
     return true;
@@ -247,7 +284,7 @@ bool gk_scan_key(gk_scan *s, gk_text *out)
 bool gk_scan_uint(gk_scan *s, uint64_t *out)
 {
     uint64_t v = 0;
-    int c = gk_scan_peek(s);
+    int c = peek(s);
 
     if (c < '0' || c > '9')
         return unexpected(s, "a number that is an integer >= 0");
@@ -258,13 +295,43 @@ bool gk_scan_uint(gk_scan *s, uint64_t *out)
             return gk_scan_fail(s, "a number with a leading zero");
     } else {
         for (; (c = look(s)) >= '0' && c <= '9'; s->pos++)
-            if (!gk_mul(v, 10, &v) || !gk_add(v, (uint64_t)(c - '0'), &v))
+            if (v <= (UINT64_MAX - 9) / 10) /* any digit fits */
+                v = v * 10 + (uint64_t)(c - '0');
+            else if (!gk_mul(v, 10, &v) || !gk_add(v, (uint64_t)(c - '0'), &v))
                 return gk_scan_fail(s, "a number too large for 64 bits (overflow)");
     }
     if (c == '.' || c == 'e' || c == 'E')
         return gk_scan_fail(s, "expected an integer number, found a fraction or exponent");
     *out = v;
     return !s->failed;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+uint64_t gk_scan_small(gk_scan *s, unsigned char *out, uint64_t most)
+{
+    const uint64_t at = s->pos - s->window_off;
+    uint64_t n = 0;
+
+    if (at >= s->window_len)
+        return 0;
+    const char *p = s->window + at, *end = s->window + s->window_len;
+    for (; n < most && end - p > 4; n++) { /* "255,1" */
+        unsigned v = 0;
+        int digits = 0;
+        for (; digits < 3 && is_digit(p[digits]); digits++)
+            v = v * 10 + (unsigned)(p[digits] - '0');
+        if (digits == 0 || p[digits] != ',' || !is_digit(p[digits + 1]) || v > 255
+            || (p[0] == '0' && digits > 1))
+            break;
+        out[n] = (unsigned char)v;
+        p += digits + 1;
+    }
+    s->pos = s->window_off + (uint64_t)(p - s->window);
+    return n;
 }
 
 static bool skip_digits(gk_scan *s)
@@ -314,7 +381,7 @@ static bool skip_word(gk_scan *s, const char *word)
 
 static bool skip_scalar(gk_scan *s, gk_text *scratch)
 {
-    const int c = gk_scan_peek(s);
+    const int c = peek(s);
 
     switch (c) {
     case '"': return gk_scan_string(s, scratch);
@@ -335,7 +402,7 @@ bool gk_scan_skip(gk_scan *s)
     bool ok = true;
 
     do {
-        const int c = gk_scan_peek(s);
+        const int c = peek(s);
         if (c == '{' || c == '[')
             ok = gk_scan_open(s, (char)c);
         else
@@ -356,7 +423,7 @@ bool gk_scan_skip(gk_scan *s)
 
 bool gk_scan_done(gk_scan *s)
 {
-    if (gk_scan_peek(s) >= 0)
+    if (peek(s) >= 0)
         return unexpected(s, "the end of the text (nothing after the value)");
     return !s->failed;
 }

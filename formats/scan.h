@@ -17,11 +17,11 @@
 
 typedef struct gk_scan {
     const gk_file *file; /* NULL: memory                                 */
-    const char    *mem;
     uint64_t       pos;  /* offset of the next byte (file or memory)     */
     uint64_t       end;  /* one past the last byte                       */
+    const char    *window; /* window_len bytes from window_off on; none after an error */
     uint64_t       window_off, window_len;
-    char          *window;
+    char          *room; /* of a file's windows */
     uint64_t       is_object; /* one bit a level                          */
     uint64_t       after_first;
     int            depth;
@@ -53,6 +53,11 @@ bool gk_scan_string(gk_scan *s, gk_text *out);
 
 /* Takes an integer 0..2^64-1: no sign, fraction or exponent. */
 bool gk_scan_uint(gk_scan *s, uint64_t *out);
+
+/* Before a number of an array (gk_scan_more() was true): takes numbers below 256 that have
+ * a comma and another digit right behind, at most `most`, so that a number still follows.
+ * Returns how many. Only speed depends on calling it. */
+uint64_t gk_scan_small(gk_scan *s, unsigned char *out, uint64_t most);
 
 /* Takes any one value and throws it away, fully checked. */
 bool gk_scan_skip(gk_scan *s);

@@ -23,16 +23,21 @@ void gk_text_clear(gk_text *t)
         t->data[0] = '\0';
 }
 
-void gk_text_add(gk_text *t, const void *bytes, uint64_t len)
+/* Room for len more bytes and the NUL. */
+static bool make_room(gk_text *t, uint64_t len)
 {
     void *data = t->data;
 
-    if (t->failed || len > UINT64_MAX - t->len - 1
-        || !gk_grow(&data, &t->cap, t->len + len + 1, 1, NULL)) {
-        t->failed = true;
-        return;
-    }
+    t->failed = len > UINT64_MAX - t->len - 1
+                || !gk_grow(&data, &t->cap, t->len + len + 1, 1, NULL);
     t->data = data;
+    return !t->failed;
+}
+
+void gk_text_add(gk_text *t, const void *bytes, uint64_t len)
+{
+    if (t->failed || (len >= t->cap - t->len && !make_room(t, len)))
+        return;
     if (len > 0)
         memcpy(t->data + t->len, bytes, (size_t)len);
     t->len += len;
@@ -46,7 +51,10 @@ void gk_text_str(gk_text *t, const char *s)
 
 void gk_text_char(gk_text *t, char c)
 {
-    gk_text_add(t, &c, 1);
+    if (t->failed || (t->cap - t->len <= 1 && !make_room(t, 1)))
+        return;
+    t->data[t->len++] = c;
+    t->data[t->len] = '\0';
 }
 
 void gk_text_printf(gk_text *t, const char *fmt, ...)
@@ -137,22 +145,35 @@ void gk_text_escaped(gk_text *t, const char *s, uint64_t len)
 
 /* ---- JSON ---------------------------------------------------------------- */
 
+/* How many of the first len bytes JSON writes as they are, all of them ASCII. */
+static uint64_t plain_run(const char *s, uint64_t len)
+{
+    uint64_t n = 0;
+
+    while (n < len && s[n] >= 0x20 && s[n] < 0x7F && s[n] != '"' && s[n] != '\\')
+        n++;
+    return n;
+}
+
 static void json_quote(gk_text *t, const char *s, uint64_t len)
 {
     gk_text_char(t, '"');
     for (uint64_t i = 0; i < len;) {
-        int n = gk_utf8_len(s + i, len - i);
-        if (n == 0)
+        const uint64_t plain = plain_run(s + i, len - i);
+        int n = plain > 0 ? 0 : gk_utf8_len(s + i, len - i);
+        if (plain > 0)
+            gk_text_add(t, s + i, plain);
+        else if (n == 0)
             gk_text_str(t, "\xEF\xBF\xBD");
         else if (s[i] == '"' || s[i] == '\\')
             gk_text_printf(t, "\\%c", s[i]);
         else if (s[i] == '\n')
             gk_text_str(t, "\\n");
-        else if (n == 1 && ((unsigned char)s[i] < 0x20 || s[i] == 0x7F))
+        else if (n == 1)
             gk_text_printf(t, "\\u%04x", (unsigned)s[i]);
         else
             gk_text_add(t, s + i, (uint64_t)n);
-        i += n > 0 ? (uint64_t)n : 1;
+        i += plain > 0 ? plain : n > 0 ? (uint64_t)n : 1;
     }
     gk_text_char(t, '"');
 }

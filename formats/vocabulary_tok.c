@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/checked.h"
 #include "formats/scan.h"
 
 typedef struct entry {
@@ -50,6 +51,11 @@ static bool read_bytes(load *l, entry *e)
 
     e->off = l->pool.len;
     while (ok && gk_scan_more(&l->s)) {
+        unsigned char run[64];
+        const uint64_t most = gk_min(sizeof run, GK_MAX_TOKEN_BYTES - e->len);
+        const uint64_t n = gk_scan_small(&l->s, run, most);
+        gk_text_add(&l->pool, run, n);
+        e->len += n;
         ok = gk_scan_uint(&l->s, &byte);
         if (ok && byte > 255)
             return gk_scan_fail(&l->s, "a byte of a token is %" PRIu64, byte);
@@ -169,14 +175,40 @@ static int by_id(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/* Puts the rows in the order of their ids: at once when these are 0 .. n - 1, by sorting when
+ * something is wrong with them, which will then be said. */
+static bool order_rows(load *l)
+{
+    entry *ordered = gk_alloc(l->n, sizeof *ordered, l->err);
+    bool dense = true;
+
+    if (ordered == NULL)
+        return false;
+    for (uint64_t i = 0; i < l->n; i++)
+        ordered[i].id = UINT64_MAX;
+    for (uint64_t i = 0; dense && i < l->n; i++) {
+        const uint64_t id = l->row[i].id;
+        dense = id < l->n && ordered[id].id == UINT64_MAX;
+        if (dense)
+            ordered[id] = l->row[i];
+    }
+    if (dense) {
+        gk_free(l->row);
+        l->row = ordered;
+        l->cap = l->n;
+        return true;
+    }
+    gk_free(ordered);
+    qsort(l->row, (size_t)l->n, sizeof *l->row, by_id);
+    return true;
+}
+
 /* Ids must be 0 .. n - 1, each once: ranks are ids, and decoding indexes by them. */
 static bool check_ids(load *l, uint64_t embedding_rows, gk_findings *out)
 {
     uint64_t expected = 0;
-    bool ok = true;
+    bool ok = l->n == 0 || order_rows(l);
 
-    if (l->n > 0)
-        qsort(l->row, (size_t)l->n, sizeof *l->row, by_id);
     for (uint64_t i = 0; ok && i < l->n; i++) {
         const uint64_t id = l->row[i].id;
         if (i > 0 && id == l->row[i - 1].id)

@@ -114,36 +114,44 @@ static inline void close_gguf(gguf_bytes *f)
     free(f->key);
 }
 
+/* Takes what stands before the data; returns the bytes of the data. */
+static inline uint64_t take_header(gguf_bytes *f)
+{
+    uint64_t at = 0;
+
+    assert_int_equal(take(f, 4), 0x46554747);
+    assert_int_equal(take(f, 4), 3);
+    f->n_tensors = take(f, 8);
+    f->n_keys = take(f, 8);
+    f->tensor = calloc(f->n_tensors + 1, sizeof *f->tensor);
+    f->key = calloc(f->n_keys + 1, sizeof *f->key);
+    assert_true(f->tensor != NULL && f->key != NULL);
+    for (uint64_t i = 0; i < f->n_keys; i++) {
+        gguf_key *k = &f->key[i];
+        take_text(f, k->key, sizeof k->key);
+        k->type = (uint32_t)take(f, 4);
+        k->value = f->bytes + f->pos;
+        take_value(f, k->type);
+        k->n = (uint64_t)(f->bytes + f->pos - k->value);
+        for (uint64_t j = 0; j < i; j++)
+            assert_string_not_equal(f->key[j].key, k->key);
+    }
+    for (uint64_t i = 0; i < f->n_tensors; i++)
+        at = take_info(f, &f->tensor[i], at);
+    while (f->pos % 32 != 0)
+        assert_int_equal(take(f, 1), 0);
+    return at;
+}
+
 static inline gguf_bytes read_gguf(const char *path)
 {
     gguf_bytes f = {.pos = 0};
     size_t size;
-    uint64_t at = 0;
 
     f.bytes = read_bytes(path, &size);
     f.size = size;
-    assert_int_equal(take(&f, 4), 0x46554747);
-    assert_int_equal(take(&f, 4), 3);
-    f.n_tensors = take(&f, 8);
-    f.n_keys = take(&f, 8);
-    f.tensor = calloc(f.n_tensors + 1, sizeof *f.tensor);
-    f.key = calloc(f.n_keys + 1, sizeof *f.key);
-    assert_true(f.tensor != NULL && f.key != NULL);
-    for (uint64_t i = 0; i < f.n_keys; i++) {
-        gguf_key *k = &f.key[i];
-        take_text(&f, k->key, sizeof k->key);
-        k->type = (uint32_t)take(&f, 4);
-        k->value = f.bytes + f.pos;
-        take_value(&f, k->type);
-        k->n = (uint64_t)(f.bytes + f.pos - k->value);
-        for (uint64_t j = 0; j < i; j++)
-            assert_string_not_equal(f.key[j].key, k->key);
-    }
-    for (uint64_t i = 0; i < f.n_tensors; i++)
-        at = take_info(&f, &f.tensor[i], at);
-    while (f.pos % 32 != 0)
-        assert_int_equal(take(&f, 1), 0);
-    assert_int_equal(f.size, f.pos + at);
+    const uint64_t data_bytes = take_header(&f);
+    assert_int_equal(f.size, f.pos + data_bytes);
     for (uint64_t i = 0; i < f.n_tensors; i++) {
         f.tensor[i].data = f.bytes + f.pos;
         f.pos += f.tensor[i].n;

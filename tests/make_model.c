@@ -2,275 +2,16 @@
  *
  *   make_model OUT [key=value ...]
  *   hidden layers heads kv_heads head_dim dense moe experts top_k ranks vocab seed
- *   gate=bf16|f32   layout=release|hf   shard=BYTES (hf: largest file)
- *   weights=random|none (none: files of full size with holes for weights, to be opened only)
- *
- * The same arguments give the same bytes on every machine: weights are integer hashes of
- * (seed, name, row, column), scaled by one rounded multiplication. Knows nothing of the
- * project's own readers and writers, so that it can judge them. */
-#include <errno.h>
-#include <inttypes.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+ *   gate=bf16|f32   layout=release|hf   shard=BYTES (hf: largest file) */
+#include "tests/model_maker.h"
 
-enum {
-    HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, DENSE, MOE, EXPERTS, TOP_K, RANKS, VOCAB, SEED,
-    SHARD, TEMPERATURE, ORIGINAL, N_KEYS
-};
 static const char *const keys[N_KEYS] = {"hidden", "layers", "heads", "kv_heads", "head_dim",
                                          "dense", "moe", "experts", "top_k", "ranks", "vocab",
-                                         "seed", "shard", "temperature_len", "original_ctx"};
-static uint64_t geo[N_KEYS] = {256, 2, 8, 2, 32, 512, 256, 8, 2, 8, 1024, 1, UINT64_MAX, 64, 256};
-static int gate_f32, layout_hf, no_weights;
-static const char *out_dir;
+                                         "seed", "shard", "temperature_len", "original_ctx",
+                                         "positions"};
+static int layout_hf;
 
-static void die(const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    fprintf(stderr, "make_model: ");
-    vfprintf(stderr, fmt, args);
-    fprintf(stderr, "\n");
-    va_end(args);
-    exit(1);
-}
-
-/* ---- weights ---------------------------------------------------------------- */
-
-static uint64_t mix(uint64_t x)
-{
-    x += UINT64_C(0x9E3779B97F4A7C15);
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return x ^ x >> 31;
-}
-
-static uint64_t hash_name(const char *s)
-{
-    uint64_t h = geo[SEED];
-
-    for (; *s != '\0'; s++)
-        h = mix(h ^ (unsigned char)*s);
-    return h;
-}
-
-/* A sum of four uniforms: bell-shaped, variance 1 after the scale. */
-static float weight(uint64_t name, uint64_t row, uint64_t col, float scale)
-{
-    const uint64_t h = mix(name ^ mix(row * UINT64_C(0x1000003) + col));
-    const int64_t sum = (int64_t)(h & 0xFFFF) + (int64_t)(h >> 16 & 0xFFFF)
-                        + (int64_t)(h >> 32 & 0xFFFF) + (int64_t)(h >> 48) - 2 * 65535;
-
-    return (float)sum * scale;
-}
-
-static uint16_t bf16(float x)
-{
-    uint32_t u;
-
-    memcpy(&u, &x, 4);
-    return (uint16_t)((u + 0x7FFF + (u >> 16 & 1)) >> 16);
-}
-
-/* ---- tensors ------------------------------------------------------------------ */
-
-/* axis: on which ranks cut it, -1: whole. gain: width of the distribution. */
-typedef struct kind {
-    const char *part;
-    int         per_layer, per_expert, rows, cols, axis, is_norm;
-    float       gain;
-} kind;
-
-#define Q_WIDTH  (-1)
-#define KV_WIDTH (-2)
-#define ONE      (-3)
-
-static const kind kinds[] = {
-    {"model.embed_tokens", 0, 0, VOCAB, HIDDEN, -1, 0, 1},
-    {"lm_head", 0, 0, VOCAB, HIDDEN, -1, 0, 6},
-    {"model.norm", 0, 0, HIDDEN, ONE, -1, 1, 1},
-    {"mlp.gate_proj", 1, 0, DENSE, HIDDEN, -1, 0, 1},
-    {"mlp.down_proj", 1, 0, HIDDEN, DENSE, -1, 0, 1},
-    {"mlp.up_proj", 1, 0, DENSE, HIDDEN, -1, 0, 1},
-    {"w1", 1, 1, MOE, HIDDEN, 0, 0, 1},
-    {"w2", 1, 1, HIDDEN, MOE, 1, 0, 1},
-    {"w3", 1, 1, MOE, HIDDEN, 0, 0, 1},
-    {"self_attn.k_proj", 1, 0, KV_WIDTH, HIDDEN, -1, 0, 2.5f}, /* wide: the cap matters */
-    {"self_attn.o_proj", 1, 0, HIDDEN, Q_WIDTH, -1, 0, 1},
-    {"self_attn.q_proj", 1, 0, Q_WIDTH, HIDDEN, -1, 0, 2.5f},
-    {"self_attn.v_proj", 1, 0, KV_WIDTH, HIDDEN, -1, 0, 1},
-    {"pre_attn_norm", 1, 0, HIDDEN, ONE, -1, 1, 1},
-    {"post_attn_norm", 1, 0, HIDDEN, ONE, -1, 1, 1},
-    {"pre_moe_norm", 1, 0, HIDDEN, ONE, -1, 1, 1},
-    {"post_moe_norm", 1, 0, HIDDEN, ONE, -1, 1, 1},
-    {"block_sparse_moe.gate", 1, 0, EXPERTS, HIDDEN, -1, 0, 4}, /* wide: routing matters */
-};
-#define N_KINDS ((int)(sizeof kinds / sizeof kinds[0]))
-
-static uint64_t size_of(int s)
-{
-    switch (s) {
-    case Q_WIDTH: return geo[HEADS] * geo[HEAD_DIM];
-    case KV_WIDTH: return geo[KV_HEADS] * geo[HEAD_DIM];
-    case ONE: return 1;
-    default: return geo[s];
-    }
-}
-
-/* A tensor, or the slice [row, row + n_rows) x [col, col + n_cols) of one. */
-typedef struct tensor {
-    char        name[128];
-    const kind *k;
-    uint64_t    row, n_rows, col, n_cols, bytes;
-    int         f32;
-} tensor;
-
-static tensor make_tensor(const kind *k, uint64_t layer, uint64_t expert, uint64_t rank,
-                          uint64_t ranks)
-{
-    tensor t = {.k = k, .n_rows = size_of(k->rows), .n_cols = size_of(k->cols)};
-
-    if (k->per_expert)
-        snprintf(t.name, sizeof t.name, "model.layers.%" PRIu64 ".block_sparse_moe.experts.%" PRIu64
-                 ".%s.weight", layer, expert, k->part);
-    else if (k->per_layer)
-        snprintf(t.name, sizeof t.name, "model.layers.%" PRIu64 ".%s.weight", layer, k->part);
-    else
-        snprintf(t.name, sizeof t.name, "%s.weight", k->part);
-    if (k->axis == 0) {
-        t.n_rows /= ranks;
-        t.row = rank * t.n_rows;
-    } else if (k->axis == 1) {
-        t.n_cols /= ranks;
-        t.col = rank * t.n_cols;
-    }
-    t.f32 = gate_f32 && strcmp(k->part, "block_sparse_moe.gate") == 0;
-    t.bytes = t.n_rows * t.n_cols * (t.f32 ? 4 : 2);
-    return t;
-}
-
-static void write_tensor(FILE *f, const tensor *t)
-{
-    const uint64_t name = hash_name(t->name);
-    /* four uniforms on 0..65535 have the variance 65535^2 / 3 */
-    const float scale = t->k->is_norm ? 0.1f / 37837.0f
-                                      : t->k->gain / (37837.0f * sqrtf((float)size_of(t->k->cols)));
-    unsigned char *row = malloc(t->n_cols * 4);
-
-    if (row == NULL)
-        die("no memory");
-    for (uint64_t r = 0; r < t->n_rows; r++) {
-        for (uint64_t c = 0; c < t->n_cols; c++) {
-            float w = weight(name, t->row + r, t->col + c, scale);
-            if (t->k->is_norm)
-                w += 1.0f;
-            const uint16_t b = bf16(w);
-            if (t->f32)
-                memcpy(row + 4 * c, &w, 4);
-            else
-                memcpy(row + 2 * c, &b, 2);
-        }
-        if (fwrite(row, t->f32 ? 4 : 2, t->n_cols, f) != t->n_cols)
-            die("cannot write %s", t->name);
-    }
-    free(row);
-}
-
-/* ---- files ---------------------------------------------------------------------- */
-
-static int widest_first(const void *a, const void *b)
-{
-    const tensor *x = a, *y = b;
-
-    if (x->f32 != y->f32)
-        return y->f32 - x->f32;
-    return strcmp(x->name, y->name);
-}
-
-static FILE *create(const char *name)
-{
-    char path[4096];
-
-    snprintf(path, sizeof path, "%s/%s", out_dir, name);
-    FILE *f = fopen(path, "wb");
-    if (f == NULL)
-        die("%s: %s", path, strerror(errno));
-    return f;
-}
-
-static void close_file(FILE *f, const char *name)
-{
-    if (ferror(f) || fclose(f) != 0)
-        die("cannot write %s", name);
-}
-
-static void write_file(const char *name, tensor *t, uint64_t n)
-{
-    char *header = NULL;
-    size_t size = 0;
-    uint64_t at = 0;
-    FILE *text = open_memstream(&header, &size);
-
-    if (text == NULL)
-        die("no memory");
-    qsort(t, n, sizeof *t, widest_first);
-    fprintf(text, "{\"__metadata__\":{\"format\":\"pt\"}");
-    for (uint64_t i = 0; i < n; i++) {
-        fprintf(text, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%" PRIu64, t[i].name,
-                t[i].f32 ? "F32" : "BF16", t[i].n_rows);
-        if (t[i].k->cols != ONE)
-            fprintf(text, ",%" PRIu64, t[i].n_cols);
-        fprintf(text, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, at + t[i].bytes);
-        at += t[i].bytes;
-    }
-    fprintf(text, "}");
-    while (ftell(text) % 8 != 0)
-        fputc(' ', text);
-    fclose(text);
-    FILE *f = create(name);
-    const uint64_t length = size;
-    fwrite(&length, 8, 1, f);
-    fwrite(header, 1, size, f);
-    for (uint64_t i = 0; i < n && !no_weights; i++)
-        write_tensor(f, &t[i]);
-    if (no_weights && (fflush(f) != 0 || ftruncate(fileno(f), (off_t)(8 + size + at)) != 0))
-        die("%s: %s", name, strerror(errno));
-    close_file(f, name);
-    free(header);
-}
-
-static uint64_t list_kind(const kind *k, uint64_t rank, uint64_t ranks, tensor *out)
-{
-    uint64_t n = 0;
-
-    for (uint64_t l = 0; l < (k->per_layer ? geo[LAYERS] : 1); l++)
-        for (uint64_t e = 0; e < (k->per_expert ? geo[EXPERTS] : 1); e++)
-            out[n++] = make_tensor(k, l, e, rank, ranks);
-    return n;
-}
-
-static void write_release(tensor *room)
-{
-    char name[64];
-
-    for (int k = 0; k < N_KINDS; k++) {
-        const uint64_t files = kinds[k].axis < 0 ? 1 : geo[RANKS];
-        for (uint64_t r = 0; r < files; r++) {
-            if (kinds[k].axis < 0)
-                snprintf(name, sizeof name, "pytorch_model-%05d-TP-common.safetensors", k);
-            else
-                snprintf(name, sizeof name, "pytorch_model-%05d-TP-%03u.safetensors", k,
-                         (unsigned)r);
-            write_file(name, room, list_kind(&kinds[k], r, geo[RANKS], room));
-        }
-    }
-}
+#define N_SPECIALS 8
 
 static void write_hf(tensor *room)
 {
@@ -316,59 +57,15 @@ static void write_hf(tensor *room)
     free(file);
 }
 
-static void write_config(void)
-{
-    FILE *f = create("config.json");
-
-    fprintf(f, "{\n  \"architectures\": [\n    \"Grok1ForCausalLM\"\n  ],\n");
-    fprintf(f, "  \"embedding_multiplier_scale\": %.17g,\n", sqrt((double)geo[HIDDEN]));
-    fprintf(f, "  \"output_multiplier_scale\": 0.5,\n  \"vocab_size\": %" PRIu64 ",\n", geo[VOCAB]);
-    fprintf(f, "  \"hidden_size\": %" PRIu64 ",\n  \"intermediate_size\": %" PRIu64 ",\n",
-            geo[HIDDEN], geo[DENSE]);
-    fprintf(f, "  \"moe_intermediate_size\": %" PRIu64 ",\n", geo[MOE]);
-    fprintf(f, "  \"max_position_embeddings\": 4096,\n  \"num_experts_per_tok\": %" PRIu64 ",\n",
-            geo[TOP_K]);
-    fprintf(f, "  \"num_local_experts\": %" PRIu64 ",\n  \"residual_moe\": true,\n", geo[EXPERTS]);
-    fprintf(f, "  \"num_attention_heads\": %" PRIu64 ",\n  \"num_key_value_heads\": %" PRIu64 ",\n",
-            geo[HEADS], geo[KV_HEADS]);
-    fprintf(f, "  \"num_hidden_layers\": %" PRIu64 ",\n  \"head_dim\": %" PRIu64 ",\n", geo[LAYERS],
-            geo[HEAD_DIM]);
-    fprintf(f,
-            "  \"rms_norm_eps\": 1e-05,\n  \"final_logit_softcapping\": 50,\n"
-            "  \"attn_logit_softcapping\": 30.0,\n  \"router_logit_softcapping\": 30.0,\n"
-            "  \"rope_theta\": 208533496,\n  \"attn_temperature_len\": %" PRIu64 ",\n"
-            "  \"sliding_window_size\": -1,\n  \"global_attn_every_n\": 1,\n"
-            "  \"model_type\": \"git\",\n  \"torch_dtype\": \"bfloat16\",\n"
-            "  \"rope_type\": \"original\",\n  \"original_max_position_embeddings\": %" PRIu64 ",\n"
-            "  \"scaling_factor\": 16.0,\n  \"extrapolation_factor\": 1.0,\n"
-            "  \"attn_factor\": 1.0,\n  \"beta_fast\": 8,\n  \"beta_slow\": 1\n}\n",
-            geo[TEMPERATURE], geo[ORIGINAL]);
-    close_file(f, "config.json");
-}
-
-static void write_bytes(FILE *f, const char *s, size_t n)
-{
-    fputs("{\"bytes\":[", f);
-    for (size_t i = 0; i < n; i++)
-        fprintf(f, "%s%u", i > 0 ? "," : "", (unsigned char)s[i]);
-    fputs("]", f);
-}
-
 /* Eight specials, the bytes, then all strings of letters and blanks, short ones first. */
 static void write_tokenizer(void)
 {
     static const char letters[] = "etaoinshrdlucmfwypvbgkjqxz ";
     const unsigned n_letters = sizeof letters - 1;
     FILE *f = create("tokenizer.tok.json");
-    uint64_t id = 8;
 
     fputs("{\"regular_tokens\":[", f);
-    for (int b = 0; b < 256; b++, id++) {
-        const char byte = (char)b;
-        fputs(b > 0 ? "," : "", f);
-        write_bytes(f, &byte, 1);
-        fprintf(f, ",\"token\":%" PRIu64 "}", id);
-    }
+    uint64_t id = write_single_bytes(f, N_SPECIALS);
     for (unsigned length = 2; id < geo[VOCAB] && length < 8; length++) {
         uint64_t count = 1;
         for (unsigned i = 0; i < length; i++)
@@ -377,21 +74,11 @@ static void write_tokenizer(void)
             char s[8];
             for (unsigned i = 0, rest = (unsigned)k; i < length; i++, rest /= n_letters)
                 s[length - 1 - i] = letters[rest % n_letters];
-            fputs(",", f);
-            write_bytes(f, s, length);
-            fprintf(f, ",\"token\":%" PRIu64 "}", id);
+            write_token(f, 0, s, length, id);
         }
     }
-    fputs("],\"special_tokens\":[", f);
-    for (int i = 0; i < 8; i++) {
-        static const char *const first[] = {"<|pad|>", "<|separator|>", "<|eos|>"};
-        char name[32];
-        snprintf(name, sizeof name, "<|reserved_%d|>", i);
-        fputs(i > 0 ? "," : "", f);
-        write_bytes(f, i < 3 ? first[i] : name, strlen(i < 3 ? first[i] : name));
-        fprintf(f, ",\"token\":%d}", i);
-    }
-    fprintf(f, "],\"vocab_size\":%" PRIu64 ",\"word_split\":\"V1\"}", geo[VOCAB]);
+    write_specials(f, N_SPECIALS);
+    fputs("}", f);
     close_file(f, "tokenizer.tok.json");
 }
 
@@ -405,10 +92,6 @@ static void read_arguments(int argc, char **argv)
         const size_t n = (size_t)(equals - argv[i]);
         if (strncmp(argv[i], "gate=", 5) == 0) {
             gate_f32 = strcmp(equals + 1, "f32") == 0;
-            continue;
-        }
-        if (strncmp(argv[i], "weights=", 8) == 0) {
-            no_weights = strcmp(equals + 1, "none") == 0;
             continue;
         }
         if (strncmp(argv[i], "layout=", 7) == 0) {
@@ -431,15 +114,15 @@ static void read_arguments(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    static const uint64_t small[N_KEYS] = {256, 2, 8, 2, 32, 512, 256, 8, 2, 8, 1024, 1,
+                                           UINT64_MAX, 64, 256, 4096};
+
+    maker = "make_model";
+    memcpy(geo, small, sizeof geo);
     if (argc < 2)
         die("usage: make_model OUT [key=value ...]");
-    out_dir = argv[1];
     read_arguments(argc, argv);
-    if (mkdir(out_dir, 0777) != 0 && errno != EEXIST)
-        die("%s: %s", out_dir, strerror(errno));
-    tensor *room = malloc((geo[LAYERS] * (15 + 3 * geo[EXPERTS]) + 3) * sizeof *room);
-    if (room == NULL)
-        die("no memory");
+    tensor *room = begin_model(argv[1]);
     if (layout_hf)
         write_hf(room);
     else

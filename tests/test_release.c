@@ -469,9 +469,29 @@ static void without_a_config_slices_are_not_joined(void **state)
 
 WORK_FOLDER(WORK)
 
+/* ---- the order of names ------------------------------------------------------------- */
+
+static void numbers_in_names_count(void **state)
+{
+    (void)state;
+    static const char *const order[]
+        = {"", "a", "a.", "a0", "a0b", "a00", "a00b", "a1", "a1.9", "a1.10", "a1b", "a01", "a2",
+           "a9.w1", "a9.w2", "a10", "a10.w", "a010", "a12", "a19", "a99", "a100", "a0100",
+           "a18446744073709551616", "aa", "b9", "b10", "\xC3\xA9"};
+    const int n = (int)(sizeof order / sizeof order[0]);
+
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < n; k++) {
+            const int found = gk_natural_compare(order[i], order[k]);
+            if ((found > 0) - (found < 0) != (i > k) - (i < k))
+                fail_msg("'%s' against '%s': %d", order[i], order[k], found);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_in_names_count),
         cmocka_unit_test(any_number_of_ranks_joins_to_the_twin_s_bytes),
         cmocka_unit_test(sixteen_experts_join),
         cmocka_unit_test(a_router_in_f32_stays_f32),

@@ -22,7 +22,7 @@ out=$build/valgrind
 rm -rf "$out"
 mkdir -p "$out"
 # (test_writer and test_rewrite make hundreds of models; the commands below stand for them)
-for name in text safetensors release hf_dir output kernels codec; do
+for name in text scan safetensors release hf_dir output kernels codec; do
     [ ! -x "$build/tests/test_$name" ] || check "$build/tests/test_$name"
 done
 tiny=testdata/grok2-tiny

@@ -17,11 +17,9 @@ trap 'rm -rf "$work"' EXIT
 [ -f "$model/tokenizer.tok.json" ] || "$build/tests/make_model" "$model" hidden=1024 heads=8 \
     kv_heads=2 head_dim=128 dense=4096 moe=2048 experts=8 top_k=2 layers=4 vocab=4096 ranks=8 seed=3
 
-# the geometry of the release itself, with holes for 539 GB of weights; where files may have such
-full=build/models/full
-[ -f "$full/tokenizer.tok.json" ] || "$build/tests/make_model" "$full" weights=none hidden=8192 \
-    heads=64 kv_heads=8 head_dim=128 dense=32768 moe=16384 experts=8 top_k=2 layers=64 \
-    vocab=131072 ranks=8 2>/dev/null || full=
+# the shape of the release itself, with holes for 539 GB of weights; where files may have such
+full=build/models/release
+[ -f "$full/tokenizer.tok.json" ] || "$build/tests/bench/make_release" "$full" 2>/dev/null || full=
 
 value() { awk -v name="\"$1\":" '$1 == name { gsub(/,/, "", $2); print $2; exit }' "$work/json"; }
 largest=$(ls -S "$model"/*.safetensors | head -n 1)
@@ -36,17 +34,21 @@ printf '  memcpy, all threads %25s GB/s\n' "$(limit memcpy)"
 printf '  read from the page cache, one thread %8s GB/s\n' "$(limit read1)"
 printf '  matrix product, one thread %18s GFLOP/s\n' "$(limit gemm1)"
 
-printf '\nopening, headers only (best of 9)\n'
+printf '\nheaders only (best in 2 s)                       ms  peak RSS\n'
+headers() { # headers LABEL COMMAND...
+    label=$1
+    shift
+    "$build/tests/bench/best" 2 "$grokkit" "$@" | awk -v l="$label" '{
+        printf "  %-36s %12.1f  %5.1f MB\n", l, $1, $2 / 1e6 }'
+}
 for path in testdata/grok2-tiny "$model" $full; do
-    best=
-    for i in 1 2 3 4 5 6 7 8 9; do
-        start=$(date +%s%N)
-        "$grokkit" inspect "$path" >/dev/null
-        took=$((($(date +%s%N) - start) / 1000))
-        [ -n "$best" ] && [ "$best" -le "$took" ] || best=$took
-    done
-    printf '  %-36s %8s ms\n' "$(basename "$path")" "$(awk -v us="$best" 'BEGIN { printf "%.1f", us / 1000 }')"
+    headers "opening $(basename "$path")" inspect "$path"
 done
+if [ -n "$full" ]; then
+    headers "  as int4-g128, dry run" quantize "$full" "$work/out" --scheme int4-g128 --dry-run
+    headers "  as Q4_K_M, dry run" quantize "$full" "$work/out.gguf" --scheme Q4_K_M --dry-run
+    headers "  audit of its structure" audit "$full" --no-values --no-checksums
+fi
 
 printf '\nquantizing %s of bf16 (best in 5 s)   GB/s in   a thread   of memcpy  peak RSS\n' \
     "$(du -sm "$model" | cut -f1) MB"

@@ -37,7 +37,7 @@ tests/models.sh "$build"
 case $goal in
 interop)
     environment venv requirements.txt
-    for name in containers tokens forward quantized layouts geometry ggml_blocks gguf_package \
+    for name in containers tokens release forward quantized layouts geometry ggml_blocks gguf_package \
         flax_package; do
         subject venv "$name"
     done
