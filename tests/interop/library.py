@@ -387,8 +387,8 @@ def main():
     logger.remove()
     torch.set_num_threads(1)        # spinning threads lose on a busy machine
     directories("tiny", TINY, SCHEMES)
-    all_floats()
     directories("odd", os.path.join(MODELS, "odd"), ["int4", "int8-g64", "int4-channel", "int4-g64-asym"])
+    all_floats()
 
 
 main()
