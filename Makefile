@@ -68,8 +68,13 @@ bench:
 	$(Q)$(MAKE) --no-print-directory config=$(config) all tests-built
 	$(Q)tests/bench/bench.sh $(B)
 
+# loaded before libc, it lets single system calls fail
+$(B)/tests/fault/shim.so: tests/fault/shim.c
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 $(WARN) -O1 -shared -fPIC -o $@ $< -ldl
+
 .PHONY: tests-built
-tests-built: $(TESTS) $(TOOLS)
+tests-built: $(TESTS) $(TOOLS) $(B)/tests/fault/shim.so
 
 # other people's software reads what we write (Python in build/venv); -full needs torch
 interop interop-full: deps

@@ -55,6 +55,8 @@ typedef enum gk_opt {
     GK_OPT_VERIFY,
     GK_OPT_NO_ENGINE_CHECK,
     GK_OPT_DRY_RUN,
+    GK_OPT_RESUME,
+    GK_OPT_BREAK_LOCK,
     GK_OPT_FORCE,
     GK_OPT_TEXT,     /* string, a file, repeatable        */
     GK_OPT_BASE,     /* string, a model                   */

@@ -115,6 +115,14 @@ static const gk_option options[GK_N_OPTS] = {
         .name = "dry-run", .letter = 'n', .commands = WRITERS,
         .help = "print the plan with all sizes and write nothing",
     },
+    [GK_OPT_RESUME] = {
+        .name = "resume", .commands = WRITERS,
+        .help = "go on where the same job was interrupted; nothing to go on with: start",
+    },
+    [GK_OPT_BREAK_LOCK] = {
+        .name = "break-lock", .commands = WRITERS,
+        .help = "take a lock of OUT whose holder is known to be dead",
+    },
     [GK_OPT_FORCE] = {
         .name = "force", .letter = 'f', .commands = WRITERS,
         .help = "replace OUT when it exists, once the new one is complete",

@@ -13,6 +13,7 @@
 #include "cmd/table.h"
 #include "formats/output.h"
 #include "quant/run.h"
+#include "quant/standing.h"
 #include "quant/stats.h"
 
 typedef struct job {
@@ -20,7 +21,8 @@ typedef struct job {
     gk_catalog     *model;
     gk_plan        *plan;
     gk_run_result   result;
-    bool            done; /* it really ran */
+    bool            done;     /* it really ran                */
+    bool            finished; /* by an earlier run: --resume  */
     double          start;
     const char     *out;
 } job;
@@ -124,6 +126,8 @@ static void add_totals(const job *j, gk_text *t)
                    p->shards.n, p->shards.n == 1 ? "" : "s", p->bits_per_weight, p->sha256);
     if (j->done && gk_cli_has(j->cli, GK_OPT_VERIFY))
         gk_text_str(t, "verified: all of it read back, as it was written\n");
+    if (j->finished)
+        return;
     if (j->done) {
         gk_text_printf(t, "done in %.2f s, %s/s of input\n", j->result.seconds,
                        gk_human_bytes(c, (uint64_t)((double)p->input_bytes
@@ -227,6 +231,8 @@ static bool run(job *j, gk_err *err)
         .hash = (gk_hash_mode)gk_cli_choice(cli, GK_OPT_HASH, GK_HASH_OUTPUT),
         .verify = gk_cli_has(cli, GK_OPT_VERIFY),
         .force = gk_cli_has(cli, GK_OPT_FORCE),
+        .resume = gk_cli_has(cli, GK_OPT_RESUME),
+        .break_lock = gk_cli_has(cli, GK_OPT_BREAK_LOCK),
         .stop = gk_cli_stop(),
         .progress = on_progress,
     };
@@ -235,6 +241,9 @@ static bool run(job *j, gk_err *err)
                       GK_UNIT_BYTES, j->plan->input_bytes * (options.verify ? 2 : 1));
     j->done = gk_run(j->plan, j->out, &options, &j->result, err);
     gk_progress_end();
+    if (j->result.kept)
+        gk_cli_talk(cli, "%s.partial-%.8s keeps what is done: the same command with --resume "
+                    "goes on", j->out, j->plan->sha256);
     return j->done && gk_run_outliers(j->plan, &j->result, &j->plan->notes, err);
 }
 
@@ -243,7 +252,8 @@ static bool check_space(const job *j, gk_err *err)
     const uint64_t space = gk_output_free_bytes(j->out);
     gk_human need, have;
 
-    if (space == 0 || space >= j->plan->output_bytes)
+    /* what an interrupted run reserved is neither free nor needed again */
+    if (space == 0 || space >= j->plan->output_bytes || gk_cli_has(j->cli, GK_OPT_RESUME))
         return true;
     gk_fail(err, GK_ERR_SPACE, GK_NO_OFF, "%s needed, %s free", gk_human_bytes(need,
             j->plan->output_bytes), gk_human_bytes(have, space));
@@ -301,6 +311,26 @@ static bool may_write(const job *j, bool force, gk_err *err)
     return ok;
 }
 
+/* With --resume, what stands there is this plan's, or the run ends. */
+static bool take_up(job *j, bool force, gk_err *err)
+{
+    gk_err other = {0};
+
+    if (!gk_cli_has(j->cli, GK_OPT_RESUME))
+        return true;
+    const gk_standing s = gk_standing_of(j->plan, j->out, &other);
+    j->finished = s == GK_STANDS_FINISHED;
+    char tag[9] = "";
+    memcpy(tag, j->plan->sha256, 8);
+    if (j->finished)
+        gk_output_clear(j->out, tag);
+    if (j->finished)
+        gk_cli_talk(j->cli, "%s is finished already: nothing was written", j->out);
+    if (s == GK_STANDS_OTHER && !(force && other.code == GK_ERR_ARG))
+        *err = other;
+    return err->code == GK_OK;
+}
+
 const char *gk_rewrite_format(const gk_cli *cli, const char *otherwise)
 {
     const char *to = gk_cli_string(cli, GK_OPT_TO);
@@ -313,6 +343,7 @@ const char *gk_rewrite_format(const gk_cli *cli, const char *otherwise)
 int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
 {
     const bool dry = gk_cli_has(cli, GK_OPT_DRY_RUN);
+    const bool force = gk_cli_has(cli, GK_OPT_FORCE);
     const char *dtype = gk_cli_string(cli, GK_OPT_DTYPE);
     gk_scheme plain;
     job j = {.cli = cli, .out = cli->arg[1], .start = now()};
@@ -331,16 +362,18 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     options->stats = read;
     bool ok = j.model != NULL && (stats == NULL || read != NULL)
               && gguf_name(&j, options, j.model->arena, &err)
-              && (dry || may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
+              && (dry || gk_cli_has(cli, GK_OPT_RESUME) || may_write(&j, force, &err));
     ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
-         && (dry || may_write_files(&j, gk_cli_has(cli, GK_OPT_FORCE), &err));
+         && (dry || take_up(&j, force, &err))
+         && (dry || j.finished
+             || (may_write(&j, force, &err) && may_write_files(&j, force, &err)));
     if (ok)
         for (uint64_t i = 0; i < j.model->findings.n; i++)
             gk_cli_talk(cli, "%s: %s", j.model->findings.row[i].file,
                         j.model->findings.row[i].text);
-    if (ok && dry && !may_write(&j, gk_cli_has(cli, GK_OPT_FORCE), &later))
+    if (ok && dry && !may_write(&j, force, &later))
         gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);
-    ok = ok && (dry || (check_space(&j, &err) && run(&j, &err)));
+    ok = ok && (dry || j.finished || (check_space(&j, &err) && run(&j, &err)));
     if (ok && cli->json) {
         add_json(&j, &text);
     } else if (ok) {

@@ -24,6 +24,26 @@ bool gk_fail_errno(gk_err *err, const char *file, uint64_t off, const char *verb
     return gk_fail_at(err, file, NULL);
 }
 
+static int64_t mtime_of(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+bool gk_file_unchanged(const gk_file *f, gk_err *err)
+{
+    struct stat st;
+
+    if (f->mem != NULL || f->borrowed || f->fd < 0)
+        return true;
+    if (fstat(f->fd, &st) != 0)
+        return gk_fail_errno(err, f->name, GK_NO_OFF, "stat");
+    if ((uint64_t)st.st_size == f->size && mtime_of(&st) == f->mtime_ns)
+        return true;
+    gk_fail(err, GK_ERR_IO, GK_NO_OFF, "changed while it was read: %llu bytes now, %llu before",
+            (unsigned long long)st.st_size, (unsigned long long)f->size);
+    return gk_fail_at(err, f->name, NULL);
+}
+
 gk_file *gk_file_open(gk_arena *a, const char *path, gk_err *err)
 {
     struct stat st;
@@ -48,6 +68,9 @@ gk_file *gk_file_open(gk_arena *a, const char *path, gk_err *err)
         gk_fail_at(err, f->name, NULL);
     } else {
         f->size = (uint64_t)st.st_size;
+        f->device = (uint64_t)st.st_dev;
+        f->inode = (uint64_t)st.st_ino;
+        f->mtime_ns = mtime_of(&st);
         return f;
     }
     close(f->fd);

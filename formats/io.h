@@ -18,6 +18,8 @@ typedef struct gk_file {
     const char *mem;      /* the bytes themselves; NULL: fd has them */
     int         fd;
     bool        borrowed; /* fd belongs to another gk_file           */
+    uint64_t    device, inode; /* of a file that was opened          */
+    int64_t     mtime_ns;      /* its last change, when it was       */
     const struct gk_text_view *text; /* bytes held as text, or NULL  */
 } gk_file;
 
@@ -39,6 +41,9 @@ gk_file *gk_file_memory(gk_arena *a, const char *name, const char *mem, uint64_t
 /* Fills buf with the n bytes at off. False and IO when the file ends before
  * (it was cut while open) or the system fails; file and offset are recorded. */
 bool gk_file_read(const gk_file *f, uint64_t off, void *buf, uint64_t n, gk_err *err);
+
+/* Returns whether a file is still what it was when it was opened; else IO. */
+bool gk_file_unchanged(const gk_file *f, gk_err *err);
 
 /* Offsets from here on are those of bytes that the file holds as text. */
 #define GK_FILE_TEXT (UINT64_C(1) << 62)

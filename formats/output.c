@@ -11,9 +11,14 @@
 #include <unistd.h>
 
 #include "formats/checked.h"
+#include "formats/lock.h"
 #include "formats/text.h"
 
 #define COPY_BYTES (1u << 20)
+
+/* What stands in OUT.partial-TAG beside the journal: who works there, and what becomes OUT. */
+#define LOCK_NAME "lock"
+#define DATA_NAME "data"
 
 typedef struct out_file {
     const char *name;
@@ -22,9 +27,11 @@ typedef struct out_file {
 
 struct gk_output {
     gk_arena   *arena;
-    const char *out, *partial, *parent;
-    bool        as_files;
-    int         dir;
+    const char *out, *partial, *data, *parent;
+    gk_output_how how;
+    bool        locked;
+    int         dir;     /* the partial directory, for lock and journal */
+    int         to;      /* data in it                                  */
     out_file   *file;
     uint64_t    n, cap;
 };
@@ -102,16 +109,18 @@ uint64_t gk_output_free_bytes(const char *out)
 
 /* ---- removing ------------------------------------------------------------- */
 
-/* Empties and removes a directory that we made, or that was to be replaced. Does not
- * follow links, and asks for no memory of ours: it runs when there is none left. Best
- * effort: what cannot be removed stays. */
-static void remove_dir_at(int parent, const char *name)
+static void remove_dir_at(int parent, const char *name);
+
+/* Empties a directory, but for one name. Does not follow links, and asks for no memory of
+ * ours: it runs when there is none left. Best effort: what cannot be removed stays. */
+static void empty_dir_at(int parent, const char *name, const char *but)
 {
     const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
     for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0
+            || (but != NULL && strcmp(e->d_name, but) == 0))
             continue;
         if (unlinkat(fd, e->d_name, 0) != 0 && errno == EISDIR)
             remove_dir_at(fd, e->d_name);
@@ -120,6 +129,12 @@ static void remove_dir_at(int parent, const char *name)
         closedir(dir);
     else if (fd >= 0)
         close(fd);
+}
+
+/* The same for a directory that we made, or that was to be replaced; then removes it. */
+static void remove_dir_at(int parent, const char *name)
+{
+    empty_dir_at(parent, name, NULL);
     unlinkat(parent, name, AT_REMOVEDIR);
 }
 
@@ -135,6 +150,10 @@ static void free_output(gk_output *o)
     for (uint64_t i = 0; i < o->n; i++)
         if (o->file[i].fd >= 0)
             close(o->file[i].fd);
+    if (o->to >= 0)
+        close(o->to);
+    if (o->locked)
+        gk_lock_drop(o->dir, LOCK_NAME);
     if (o->dir >= 0)
         close(o->dir);
     gk_free(o->file);
@@ -142,42 +161,115 @@ static void free_output(gk_output *o)
     gk_free(o);
 }
 
-gk_output *gk_output_begin(const char *out, const char *tag, bool as_files, gk_err *err)
+/* Makes a directory that may be there already, and opens it. -1 and IO. */
+static int make_dir(int at, const char *name, const char *path, gk_err *err)
+{
+    if (mkdirat(at, name, 0777) != 0 && errno != EEXIST)
+        return gk_fail_errno(err, path, GK_NO_OFF, "create the directory"), -1;
+    const int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        gk_fail_errno(err, path, GK_NO_OFF, "open the directory");
+    return fd;
+}
+
+static bool begin(gk_output *o, gk_err *err)
+{
+    o->dir = make_dir(AT_FDCWD, o->partial, o->partial, err);
+    if (o->dir < 0)
+        return false;
+    o->locked = gk_lock_take(o->dir, LOCK_NAME, o->how.break_lock, err);
+    if (!o->locked)
+        return gk_fail_at(err, o->partial, NULL);
+    if (!o->how.resume)
+        empty_dir_at(AT_FDCWD, o->partial, LOCK_NAME);
+    o->to = make_dir(o->dir, DATA_NAME, o->data, err);
+    return o->to >= 0;
+}
+
+gk_output *gk_output_begin(const char *out, const char *tag, const gk_output_how *how, gk_err *err)
 {
     gk_output *o = gk_alloc(1, sizeof *o, err);
 
     if (o == NULL)
         return NULL;
-    *o = (gk_output){.arena = gk_arena_new(err), .as_files = as_files, .dir = -1};
+    *o = (gk_output){.arena = gk_arena_new(err), .how = *how, .dir = -1, .to = -1};
     if (o->arena != NULL)
         o->out = gk_path_real(o->arena, out, err);
     if (o->out != NULL)
         o->parent = gk_path_dir(o->arena, o->out, err);
     if (o->parent != NULL)
         o->partial = gk_arena_printf(o->arena, err, "%s.partial-%s", o->out, tag);
-    if (o->partial != NULL) {
-        if (gk_path_kind_of(o->partial) == GK_PATH_DIR)
-            remove_dir(o->partial);
-        if (mkdir(o->partial, 0777) != 0)
-            gk_fail_errno(err, o->partial, GK_NO_OFF, "create the directory");
-        else if ((o->dir = open(o->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
-            gk_fail_errno(err, o->partial, GK_NO_OFF, "open the directory");
-            rmdir(o->partial);
-        } else
-            return o;
-    }
+    if (o->partial != NULL)
+        o->data = gk_path_join(o->arena, o->partial, DATA_NAME, err);
+    if (o->data != NULL && begin(o, err))
+        return o;
+    if (o->locked && !how->resume)
+        remove_dir(o->partial);
+    else if (o->dir >= 0)
+        rmdir(o->partial); /* nobody's when it is empty */
     free_output(o);
     return NULL;
 }
 
 const char *gk_output_path(const gk_output *o)
 {
+    return o->data;
+}
+
+const char *gk_output_partial(const gk_output *o)
+{
     return o->partial;
+}
+
+int gk_output_dir(const gk_output *o)
+{
+    return o->dir;
+}
+
+/* Bytes that nobody wrote show in builds made for tests. */
+static bool fill(int fd, const char *name, uint64_t bytes, gk_err *err)
+{
+#if defined GK_FILL
+    unsigned char block[4096];
+
+    memset(block, GK_FILL, sizeof block);
+    for (uint64_t at = 0; at < bytes; at += sizeof block)
+        if (!gk_pwrite(fd, name, at, block, gk_min(sizeof block, bytes - at), err))
+            return false;
+#else
+    (void)fd, (void)name, (void)bytes, (void)err;
+#endif
+    return true;
+}
+
+/* Gives a new file its size. Reserving says "disk full" before hours of work; where a file
+ * system cannot, the size is set and the writes will tell. */
+static bool reserve(int fd, const char *name, uint64_t bytes, gk_err *err)
+{
+    const int e = bytes == 0 ? 0 : posix_fallocate(fd, 0, (off_t)bytes);
+
+    if (e == EOPNOTSUPP || e == EINVAL || e == ENOSYS) {
+        if (ftruncate(fd, (off_t)bytes) != 0)
+            return gk_fail_errno(err, name, GK_NO_OFF, "set the size");
+    } else if (e != 0) {
+        errno = e;
+        return gk_fail_errno(err, name, GK_NO_OFF, "reserve space");
+    }
+    return fill(fd, name, bytes, err);
+}
+
+static bool is_open(const gk_output *o, const char *name)
+{
+    for (uint64_t i = 0; i < o->n; i++)
+        if (strcmp(o->file[i].name, name) == 0)
+            return true;
+    return false;
 }
 
 bool gk_output_create(gk_output *o, const char *name, uint64_t bytes, int *file, gk_err *err)
 {
     void *rows = o->file;
+    struct stat st;
 
     if (!gk_grow(&rows, &o->cap, o->n + 1, sizeof *o->file, err))
         return false;
@@ -185,7 +277,8 @@ bool gk_output_create(gk_output *o, const char *name, uint64_t bytes, int *file,
     char *copy = gk_arena_str(o->arena, name, err);
     if (copy == NULL)
         return false;
-    const int fd = openat(o->dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    const int unique = o->how.resume && !is_open(o, name) ? 0 : O_EXCL;
+    const int fd = openat(o->to, name, O_RDWR | O_CREAT | unique | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0) {
         if (errno == EMFILE)
             gk_fail(err, GK_ERR_IO, GK_NO_OFF,
@@ -194,16 +287,25 @@ bool gk_output_create(gk_output *o, const char *name, uint64_t bytes, int *file,
     }
     o->file[o->n] = (out_file){copy, fd};
     *file = (int)o->n++;
-    /* reserving says "disk full" before hours of work; where a file system cannot,
-     * the size is set and the writes will tell */
-    const int e = bytes == 0 ? 0 : posix_fallocate(fd, 0, (off_t)bytes);
-    if (e == 0)
-        return true;
-    errno = e;
-    if (e == EOPNOTSUPP || e == EINVAL || e == ENOSYS)
-        return ftruncate(fd, (off_t)bytes) == 0
-               || gk_fail_errno(err, name, GK_NO_OFF, "set the size");
-    return gk_fail_errno(err, name, GK_NO_OFF, "reserve space");
+    if (unique == 0 && fstat(fd, &st) == 0 && st.st_size > 0) {
+        /* another run's; it had its whole size before its journal had a line */
+        if ((uint64_t)st.st_size == bytes)
+            return true;
+        if (ftruncate(fd, 0) != 0)
+            return gk_fail_errno(err, name, GK_NO_OFF, "set the size");
+    }
+    return reserve(fd, name, bytes, err);
+}
+
+bool gk_output_adopt(gk_output *o, const char *name, gk_err *err)
+{
+    void *rows = o->file;
+
+    if (!gk_grow(&rows, &o->cap, o->n + 1, sizeof *o->file, err))
+        return false;
+    o->file = rows;
+    o->file[o->n] = (out_file){gk_arena_str(o->arena, name, err), -1};
+    return o->file[o->n++].name != NULL;
 }
 
 bool gk_output_write(gk_output *o, int file, uint64_t off, const void *buf, uint64_t n, gk_err *err)
@@ -233,6 +335,25 @@ bool gk_output_copy(gk_output *o, const char *name, const gk_file *from, gk_err 
     return ok;
 }
 
+/* Some file systems cannot sync a directory; that is no failure of ours. */
+static bool sync_fd(int dir, const char *path, gk_err *err)
+{
+    return fsync(dir) == 0 || errno == EINVAL || gk_fail_errno(err, path, GK_NO_OFF, "sync");
+}
+
+bool gk_output_sync(gk_output *o, gk_err *err)
+{
+    for (uint64_t i = 0; i < o->n; i++) {
+        if (o->file[i].fd < 0)
+            continue;
+        if (fdatasync(o->file[i].fd) != 0)
+            return gk_fail_errno(err, o->file[i].name, GK_NO_OFF, "sync");
+        /* the pages are clean now and nobody will read them soon */
+        posix_fadvise(o->file[i].fd, 0, 0, POSIX_FADV_DONTNEED);
+    }
+    return sync_fd(o->to, o->data, err) && sync_fd(o->dir, o->partial, err);
+}
+
 /* ---- the end -------------------------------------------------------------- */
 
 static bool sync_dir(const char *path, gk_err *err)
@@ -241,17 +362,16 @@ static bool sync_dir(const char *path, gk_err *err)
 
     if (fd < 0)
         return gk_fail_errno(err, path, GK_NO_OFF, "open the directory");
-    /* some file systems cannot sync a directory; that is no failure of ours */
-    const bool ok = fsync(fd) == 0 || errno == EINVAL;
-    if (!ok)
-        gk_fail_errno(err, path, GK_NO_OFF, "sync");
+    const bool ok = sync_fd(fd, path, err);
     close(fd);
     return ok;
 }
 
-static bool sync_all(gk_output *o, gk_err *err)
+bool gk_output_seal(gk_output *o, gk_err *err)
 {
     for (uint64_t i = 0; i < o->n; i++) {
+        if (o->file[i].fd < 0)
+            continue;
         /* a failed sync loses data that a second call would call clean: fatal */
         if (fsync(o->file[i].fd) != 0)
             return gk_fail_errno(err, o->file[i].name, GK_NO_OFF, "sync");
@@ -260,22 +380,21 @@ static bool sync_all(gk_output *o, gk_err *err)
         if (close(fd) != 0)
             return gk_fail_errno(err, o->file[i].name, GK_NO_OFF, "close");
     }
-    return sync_dir(o->partial, err);
+    return sync_fd(o->to, o->data, err);
 }
 
 /* Renames the finished directory to OUT. */
 static bool put_in_place(gk_output *o, bool force, gk_err *err)
 {
-    if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->out, RENAME_NOREPLACE) == 0)
+    if (renameat2(o->dir, DATA_NAME, AT_FDCWD, o->out, RENAME_NOREPLACE) == 0)
         return true;
     if (errno == EEXIST && force) {
-        if (renameat2(AT_FDCWD, o->partial, AT_FDCWD, o->out, RENAME_EXCHANGE) == 0) {
-            remove_dir(o->partial); /* it is the old OUT now */
+        /* the old OUT goes with the partial directory */
+        if (renameat2(o->dir, DATA_NAME, AT_FDCWD, o->out, RENAME_EXCHANGE) == 0)
             return true;
-        }
     } else if (errno == EINVAL || errno == ENOSYS) {
         /* no flags on this file system: a plain rename refuses a full directory */
-        if (rename(o->partial, o->out) == 0)
+        if (renameat(o->dir, DATA_NAME, AT_FDCWD, o->out) == 0)
             return true;
     }
     return gk_fail_errno(err, o->out, GK_NO_OFF, "rename the finished directory to it");
@@ -287,11 +406,15 @@ static bool put_files(gk_output *o, bool force, gk_err *err)
     const int parent = open(o->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool ok = parent >= 0 || gk_fail_errno(err, o->parent, GK_NO_OFF, "open the directory");
 
+    /* the first leads to the others: it goes before they change, and comes after them */
+    if (ok && force && o->n > 1)
+        unlinkat(parent, o->file[0].name, 0);
     uint64_t placed = o->n;
     for (uint64_t i = o->n; ok && i-- > 0;) {
         const char *name = o->file[i].name;
-        ok = renameat2(o->dir, name, parent, name, force ? 0 : RENAME_NOREPLACE) == 0
-             || ((errno == EINVAL || errno == ENOSYS) && renameat(o->dir, name, parent, name) == 0)
+        ok = renameat2(o->to, name, parent, name, force ? 0 : RENAME_NOREPLACE) == 0
+             || ((errno == EINVAL || errno == ENOSYS) && renameat(o->to, name, parent, name) == 0)
+             || (errno == ENOENT && o->how.resume && faccessat(parent, name, F_OK, 0) == 0)
              || gk_fail_errno(err, name, GK_NO_OFF, "rename the finished file to it");
         placed = ok ? i : placed;
     }
@@ -300,18 +423,18 @@ static bool put_files(gk_output *o, bool force, gk_err *err)
         unlinkat(parent, o->file[i].name, 0);
     if (parent >= 0)
         close(parent);
-    if (ok)
-        remove_dir(o->partial);
     return ok;
 }
 
 bool gk_output_commit(gk_output *o, bool force, gk_err *err)
 {
-    if (!sync_all(o, err) || !(o->as_files ? put_files : put_in_place)(o, force, err)) {
+    if (!gk_output_seal(o, err) || !(o->how.as_files ? put_files : put_in_place)(o, force, err)) {
         gk_output_abandon(o);
         return false;
     }
     const bool ok = sync_dir(o->parent, err);
+    o->locked = false;
+    remove_dir(o->partial);
     free_output(o);
     return ok;
 }
@@ -320,8 +443,27 @@ void gk_output_abandon(gk_output *o)
 {
     if (o == NULL)
         return;
+    o->locked = false;
     remove_dir(o->partial);
     free_output(o);
+}
+
+void gk_output_clear(const char *out, const char *tag)
+{
+    const gk_output_how how = {.resume = true};
+    gk_arena *a = gk_arena_new(NULL);
+    char *real = a == NULL ? NULL : gk_path_real(a, out, NULL);
+    char *partial = real == NULL ? NULL : gk_arena_printf(a, NULL, "%s.partial-%s", real, tag);
+
+    if (partial != NULL && gk_path_kind_of(partial) == GK_PATH_DIR)
+        gk_output_abandon(gk_output_begin(out, tag, &how, NULL));
+    gk_arena_free(a);
+}
+
+void gk_output_leave(gk_output *o)
+{
+    if (o != NULL)
+        free_output(o);
 }
 
 /* What is no regular file (a pipe, a terminal, /dev/null) is written to as it stands. */

@@ -18,16 +18,27 @@ bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *e
 /* Returns the bytes free for us where `out` will lie; 0 when unknown. */
 uint64_t gk_output_free_bytes(const char *out);
 
-/* Creates OUT.partial-TAG (a left-over of the same tag is emptied). With as_files set
- * it is not OUT that the directory becomes: its files go, each under its name, to the
- * directory OUT lies in. NULL and IO. */
-gk_output *gk_output_begin(const char *out, const char *tag, bool as_files, gk_err *err);
+typedef struct gk_output_how {
+    bool as_files;   /* the files go to the directory OUT lies in, each under its name */
+    bool resume;     /* what another run left is taken up, else it is emptied          */
+    bool break_lock; /* whoever holds the lock is taken for dead                       */
+} gk_output_how;
 
-/* Returns the path of the directory under construction. */
+/* Creates OUT.partial-TAG and takes its lock. It holds the lock, what the caller keeps
+ * there (a journal), and the directory that becomes OUT. NULL: IO; ARG when another
+ * process is at work there. */
+gk_output *gk_output_begin(const char *out, const char *tag, const gk_output_how *how, gk_err *err);
+
+/* Returns the path of the directory under construction, and that of OUT.partial-TAG. */
 const char *gk_output_path(const gk_output *o);
+const char *gk_output_partial(const gk_output *o);
 
-/* Creates a file of `bytes` bytes, its blocks reserved, and stores its number.
- * name is a plain file name. False: IO, SPACE (nothing was written in vain). */
+/* Returns OUT.partial-TAG as an open directory, which stays the output's. */
+int gk_output_dir(const gk_output *o);
+
+/* Creates a file of `bytes` bytes, its blocks reserved, and stores its number; with
+ * how.resume a file of that size that is there keeps its bytes. name is a plain file name.
+ * False: IO, SPACE (nothing was written in vain). */
 bool gk_output_create(gk_output *o, const char *name, uint64_t bytes, int *file, gk_err *err);
 
 /* Writes n bytes at off of a file. Disjoint ranges may be written from many
@@ -41,14 +52,31 @@ bool gk_output_put(gk_output *o, const char *name, const void *buf, uint64_t n, 
 /* Copies a file, byte for byte. */
 bool gk_output_copy(gk_output *o, const char *name, const gk_file *from, gk_err *err);
 
-/* Syncs and closes all files, syncs the directory, renames it to OUT (with force:
- * exchanges it with the old OUT and removes that), frees o. Of several files the first,
+/* Counts a file that another run finished among those of OUT. False: NOMEM. */
+bool gk_output_adopt(gk_output *o, const char *name, gk_err *err);
+
+/* Brings what was written to the disk, from any thread; writes may go on beside it. After
+ * a false (IO, SPACE) nothing written is to be trusted, whatever a second call says. */
+bool gk_output_sync(gk_output *o, gk_err *err);
+
+/* Syncs and closes all files, and syncs the directory. False: as gk_output_sync(). */
+bool gk_output_seal(gk_output *o, gk_err *err);
+
+/* Seals, renames the directory to OUT (with force: exchanges it with the old OUT and
+ * removes that), removes OUT.partial-TAG, frees o. Of several files the first,
  * which leads to the others, is renamed last. On false the partial
  * directory is gone and o is freed too. */
 bool gk_output_commit(gk_output *o, bool force, gk_err *err);
 
 /* Removes what was written; frees o. NULL is fine. */
 void gk_output_abandon(gk_output *o);
+
+/* Removes an OUT.partial-TAG that a run left which had OUT in its place already; one that is
+ * somebody's stays. */
+void gk_output_clear(const char *out, const char *tag);
+
+/* Gives the lock back and leaves the rest for a run that takes it up; frees o. */
+void gk_output_leave(gk_output *o);
 
 /* Writes a file beside its final name and renames it there: whole or not at all. A pipe
  * or device at path is written to instead. */

@@ -328,6 +328,21 @@ static bool set_all_tiles(gk_plan *p, gk_err *err)
                    (p->memory_bytes >> 20) + 1, p->options.threads, p->options.memory_bytes >> 20);
 }
 
+/* the last item that begins at or before it */
+const gk_plan_item *gk_plan_item_of(const gk_plan *p, uint64_t unit)
+{
+    uint64_t low = 0, high = p->n_items;
+
+    while (high - low > 1) {
+        const uint64_t mid = (low + high) / 2;
+        if (p->item[mid].first_unit <= unit)
+            low = mid;
+        else
+            high = mid;
+    }
+    return &p->item[low];
+}
+
 gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k)
 {
     const uint64_t row = k / item->n_col_tiles * item->tile_rows;

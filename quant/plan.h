@@ -115,6 +115,9 @@ void     gk_plan_free(gk_plan *p);
 /* Returns how many of the input's other files go with the output. */
 uint64_t gk_plan_extras(const gk_plan *p);
 
+/* Returns the item that a unit of the plan belongs to. */
+const gk_plan_item *gk_plan_item_of(const gk_plan *p, uint64_t unit);
+
 /* Returns tile k (0 .. n_units - 1) of an item. */
 gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k);
 

@@ -2,6 +2,7 @@
 #include "quant/run.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +11,10 @@
 #include "formats/checked.h"
 #include "formats/output.h"
 #include "quant/blocks.h"
+#include "quant/digests.h"
 #include "quant/kernels.h"
 #include "quant/model.h"
-
-#define HASH_BYTES (1u << 20)
+#include "quant/progress.h"
 
 /* Error sums of a tensor while its tiles are being worked on: one cell a row and
  * column tile, so that their total is added in one order whatever came first. */
@@ -27,7 +28,9 @@ typedef struct run {
     const gk_run_options *options;
     gk_output            *out;
     const gk_catalog     *back; /* OUT read again, when verifying      */
+    gk_progress_log      *log;  /* what is done already                */
     int                  *file; /* of each shard                       */
+    gk_file             **standing; /* to compare with, not to write: of each shard */
     double               *rel_error;
     float                *most; /* max |w| of each range, NULL: none   */
     bool                  ranging; /* the phase that finds them        */
@@ -45,6 +48,7 @@ typedef struct worker {
     unsigned char *raw;    /* stored bytes, or decode scratch */
     unsigned char *packed; /* bytes of the output             */
     unsigned char *work;   /* scratch of encoding             */
+    double         error, square; /* sums of the tile         */
 } worker;
 
 /* ---- errors and sums -------------------------------------------------------- */
@@ -86,8 +90,27 @@ static void close_sums(run *r, const gk_plan_item *item)
     gk_free(cell);
 }
 
-static bool add_errors(run *r, const gk_plan_item *item, const gk_tile *t, const worker *w,
-                       gk_err *err)
+/* Adds what another run found for a tile, as the sums of its first row. */
+static bool take_over(run *r, const gk_done_tile *tile, gk_err *err)
+{
+    const gk_plan_item *item = gk_plan_item_of(r->p, tile->unit);
+    const gk_tile t = gk_plan_tile(item, tile->unit - item->first_unit);
+
+    if (item->to.kind == GK_SCHEME_KEEP)
+        return true;
+    double *cell = open_sums(r, item, err);
+    if (cell == NULL)
+        return false;
+    for (uint64_t i = 0; i < t.n_rows; i++) {
+        double *at = cell + 2 * ((t.row + i) * item->n_col_tiles + t.col / item->tile_cols);
+        at[0] = i == 0 ? tile->error : 0;
+        at[1] = i == 0 ? tile->square : 0;
+    }
+    close_sums(r, item);
+    return true;
+}
+
+static bool add_errors(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
 {
     double *cell = open_sums(r, item, err);
 
@@ -97,6 +120,8 @@ static bool add_errors(run *r, const gk_plan_item *item, const gk_tile *t, const
         double *at = cell + 2 * ((t->row + i) * item->n_col_tiles + t->col / item->tile_cols);
         gk_kernels_get()->row_error(w->w + i * t->n_cols, w->v + i * t->n_cols, t->n_cols, &at[0],
                                     &at[1]);
+        w->error += at[0];
+        w->square += at[1];
     }
     close_sums(r, item);
     return true;
@@ -153,6 +178,24 @@ static uint64_t interleaved(const gk_plan_item *item, uint64_t r)
     return r - at + at % (width / 2) * 2 + at / (width / 2);
 }
 
+/* Writes to a shard, or requires that these bytes stand in it. */
+static bool put(const run *r, uint64_t shard, uint64_t off, const void *from, uint64_t n,
+                gk_err *err)
+{
+    unsigned char there[4096];
+
+    if (r->standing == NULL)
+        return gk_output_write(r->out, r->file[shard], off, from, n, err);
+    for (uint64_t at = 0; at < n; at += sizeof there) {
+        const uint64_t step = gk_min(sizeof there, n - at);
+        if (!gk_file_read(r->standing[shard], off + at, there, step, err))
+            return false;
+        if (memcmp(there, (const unsigned char *)from + at, step) != 0)
+            return gk_fail(err, GK_ERR_ARG, off + at, "exists with other bytes than this plan's");
+    }
+    return true;
+}
+
 /* Writes the bytes of rectangle t of an entry of the item, row-major in buf. */
 static bool write_tile(run *r, const gk_plan_item *item, const gk_entry *e, const gk_tile *t,
                        const void *buf, gk_err *err)
@@ -170,9 +213,8 @@ static bool write_tile(run *r, const gk_plan_item *item, const gk_entry *e, cons
         n_rows = n_rows > 0;
     }
     for (uint64_t i = 0; i < n_rows; i++, row++)
-        if (!gk_output_write(r->out, r->file[e->shard],
-                             off + (item->heads > 0 ? interleaved(item, row) : row) * stride,
-                             from + i * row_bytes, row_bytes, err))
+        if (!put(r, e->shard, off + (item->heads > 0 ? interleaved(item, row) : row) * stride,
+                 from + i * row_bytes, row_bytes, err))
             return gk_fail_at(err, NULL, e->name);
     return true;
 }
@@ -263,6 +305,13 @@ static bool encode_tile(run *r, const gk_plan_item *item, const gk_tile *t, work
     return ok;
 }
 
+static bool make_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    return (item->to.kind == GK_SCHEME_KEEP   ? keep_tile
+            : item->to.kind == GK_SCHEME_CAST ? cast_tile
+                                              : encode_tile)(r, item, t, w, err);
+}
+
 /* Reads a tile of OUT and of the input again: kept bytes must be equal, the errors of
  * the others add up to what the run itself found (checked when all are in). */
 static bool verify_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
@@ -311,46 +360,69 @@ static bool range_tile(run *r, const gk_plan_item *item, const gk_tile *t, worke
 
 /* ---- all tiles ----------------------------------------------------------------- */
 
-/* The last item that begins at or before the unit. */
-static const gk_plan_item *item_of(const gk_plan *p, uint64_t unit)
+static bool is_stopped(const run *r)
 {
-    uint64_t low = 0, high = p->n_items;
+    return r->options->stop != NULL && *r->options->stop;
+}
 
-    while (high - low > 1) {
-        const uint64_t mid = (low + high) / 2;
-        if (p->item[mid].first_unit <= unit)
-            low = mid;
-        else
-            high = mid;
-    }
-    return &p->item[low];
+static uint64_t input_share(const gk_plan_item *item, const gk_tile *t)
+{
+    const double elems = (double)gk_rows(item->from) * (double)gk_cols(item->from);
+    const double share = (double)t->n_rows * (double)t->n_cols / elems;
+
+    return (uint64_t)(share * (double)gk_tensor_bytes(item->from));
 }
 
 static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
 {
-    const gk_plan_item *item = item_of(r->p, unit);
+    const gk_plan_item *item = gk_plan_item_of(r->p, unit);
     const gk_tile t = gk_plan_tile(item, unit - item->first_unit);
+    const bool writing = !r->ranging && r->back == NULL;
+    double error, square;
     bool ok;
 
-    if (r->options->stop != NULL && *r->options->stop)
-        return gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted; nothing was written");
+    if (is_stopped(r))
+        return gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
+    w->error = w->square = 0;
+    if (writing && (gk_progress_log_has(r->log, unit)
+                    || gk_progress_log_whole(r->log, (uint64_t)(item - r->p->item), &error,
+                                             &square)))
+        return true;
     if (r->ranging)
         ok = item->to.kind != GK_SCHEME_NVFP4 || range_tile(r, item, &t, w, err);
     else if (r->back != NULL)
         ok = verify_tile(r, item, &t, w, err);
-    else if (item->to.kind == GK_SCHEME_KEEP)
-        ok = keep_tile(r, item, &t, w, err);
-    else if (item->to.kind == GK_SCHEME_CAST)
-        ok = cast_tile(r, item, &t, w, err);
     else
-        ok = encode_tile(r, item, &t, w, err);
-    if (ok && r->options->progress != NULL && !r->ranging) {
-        const uint64_t elems = gk_rows(item->from) * gk_cols(item->from);
-        const double share = (double)(t.n_rows * t.n_cols) / (double)elems;
-        r->options->progress(r->options->context,
-                             (uint64_t)(share * (double)gk_tensor_bytes(item->from)),
-                             item->from->name);
+        ok = make_tile(r, item, &t, w, err);
+    if (ok && r->options->progress != NULL && !r->ranging)
+        r->options->progress(r->options->context, input_share(item, &t), item->from->name);
+    return ok
+           && (!writing
+               || gk_progress_log_add(r->log, &(gk_done_tile){unit, w->error, w->square},
+                                      input_share(item, &t), err));
+}
+
+/* What the journal says is done: its sums, and its share of the progress. */
+static bool take_up(run *r, gk_err *err)
+{
+    uint64_t n, bytes = 0;
+    const gk_done_tile *tile = gk_progress_log_tiles(r->log, &n);
+    double error, square;
+    bool ok = true;
+
+    for (uint64_t i = 0; ok && i < r->p->n_items; i++)
+        if (gk_progress_log_whole(r->log, i, &error, &square)) {
+            r->rel_error[i] = square > 0 ? error / square : 0;
+            bytes += gk_tensor_bytes(r->p->item[i].from);
+        }
+    for (uint64_t i = 0; ok && i < n; i++) {
+        const gk_plan_item *item = gk_plan_item_of(r->p, tile[i].unit);
+        const gk_tile t = gk_plan_tile(item, tile[i].unit - item->first_unit);
+        bytes += input_share(item, &t);
+        ok = take_over(r, &tile[i], err);
     }
+    if (bytes > 0 && r->options->progress != NULL)
+        r->options->progress(r->options->context, bytes, "taken up");
     return ok;
 }
 
@@ -367,6 +439,14 @@ static bool open_worker(const gk_plan *p, worker *w, gk_err *err)
     w->raw = w->packed + up64(p->room.packed);
     w->work = w->raw + up64(p->room.raw);
     return true;
+}
+
+static void drop_sums(run *r)
+{
+    for (uint64_t i = 0; i < r->p->n_items; i++) {
+        gk_free(r->sums[i].cell);
+        r->sums[i].cell = NULL;
+    }
 }
 
 /* Runs all units; the error kept is that of the lowest failing unit, because units
@@ -394,10 +474,7 @@ static bool do_all(run *r, gk_err *err)
         }
         gk_free(w.block);
     }
-    for (uint64_t i = 0; i < r->p->n_items; i++) {
-        gk_free(r->sums[i].cell);
-        r->sums[i].cell = NULL;
-    }
+    drop_sums(r);
     if (r->failed)
         *err = r->failure;
     return !r->failed;
@@ -411,11 +488,13 @@ static bool find_ranges(run *r, gk_err *err)
     r->most = gk_alloc(r->p->n_ranges, sizeof *r->most, err);
     if (r->most == NULL)
         return false;
+    if (gk_progress_log_ranges(r->log, r->most))
+        return true;
     memset(r->most, 0, r->p->n_ranges * sizeof *r->most);
     r->ranging = true;
     const bool ok = do_all(r, err);
     r->ranging = false;
-    return ok;
+    return ok && gk_progress_log_keep_ranges(r->log, r->most, err);
 }
 
 /* ---- files ----------------------------------------------------------------------- */
@@ -459,53 +538,6 @@ static void list_files(const gk_plan *p, gk_run_result *result)
     for (uint64_t i = 0; i < gk_plan_extras(p); i++)
         *f++ = (gk_run_file){.name = p->from->extra[i].name, .bytes = p->from->extra[i].bytes};
     result->n_files = (uint64_t)(f - result->file);
-}
-
-/* dir NULL: the name is a path */
-static bool hash_one(const gk_file *file, gk_run_file *f, gk_err *err)
-{
-    void *buf = gk_alloc(HASH_BYTES, 1, err);
-    const bool ok = buf != NULL
-                    && gk_hash_file(file, 0, file->size, buf, HASH_BYTES, f->sha256, err);
-
-    gk_free(buf);
-    return ok;
-}
-
-static bool hash_written(const char *dir, gk_run_file *f, gk_err *err)
-{
-    gk_arena *a = gk_arena_new(err);
-    const char *path = a == NULL ? NULL : gk_path_join(a, dir, f->name, err);
-    gk_file *file = path == NULL ? NULL : gk_file_open(a, path, err);
-    const bool ok = file != NULL && hash_one(file, f, err);
-
-    gk_file_close(file);
-    gk_arena_free(a);
-    return ok;
-}
-
-static bool hash_files(const run *r, const char *dir, gk_run_file *row, uint64_t n, gk_err *err)
-{
-    bool ok = true;
-
-#pragma omp parallel for schedule(dynamic, 1) num_threads(r->p->options.threads)
-    for (uint64_t i = 0; i < n; i++) {
-        gk_err own = {0};
-        const bool stop = r->options->stop != NULL && *r->options->stop;
-        if (stop)
-            gk_fail(&own, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted; nothing was written");
-        if (stop
-            || !(dir != NULL ? hash_written(dir, &row[i], &own)
-                             : hash_one(r->p->from->input[i].file, &row[i], &own))) {
-#pragma omp critical(gk_run_failure)
-            {
-                if (err->code == GK_OK)
-                    *err = own;
-                ok = false;
-            }
-        }
-    }
-    return ok;
 }
 
 /* What was made of what: the same bytes wherever the input lies. */
@@ -565,7 +597,7 @@ static bool verify(run *r, gk_err *err)
         r->back = NULL;
     }
     for (uint64_t i = 0; ok && i < p->n_items; i++)
-        if (memcmp(&own[i], &again[i], sizeof *own) != 0) {
+        if (fabs(own[i] - again[i]) > 1e-9 * own[i]) { /* a resumed run adds in another order */
             gk_fail(err, GK_ERR_IO, GK_NO_OFF,
                     "--verify: relative error %.9g when written, %.9g when read back", own[i],
                     again[i]);
@@ -605,33 +637,81 @@ static bool prepare(run *r, gk_run_result *result, gk_err *err)
            && r->sums != NULL;
 }
 
+static bool inputs_unchanged(const gk_plan *p, gk_err *err)
+{
+    for (uint64_t i = 0; i < p->from->n_inputs; i++)
+        if (!gk_file_unchanged(p->from->input[i].file, err))
+            return false;
+    return true;
+}
+
+/* Everything up to files that are whole and on the disk. */
+static bool build(run *r, gk_run_result *result, gk_err *err)
+{
+    const gk_plan *p = r->p;
+    const gk_hash_mode hash = r->options->hash;
+
+    return create_files(r, err) && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
+           && inputs_unchanged(p, err) && gk_progress_log_keep(r->log, err)
+           && (hash == GK_HASH_NONE
+               || gk_digest_files(gk_output_path(r->out), result->file, result->n_files, p->options.threads,
+                                  r->options->stop, err))
+           && (hash != GK_HASH_ALL
+               || gk_digest_inputs(p->from, result->input, p->options.threads, r->options->stop, err))
+           && (p->options.target->is_gguf || write_provenance(r, result, err))
+           && (!r->options->verify || verify(r, err)) && gk_output_seal(r->out, err)
+           && gk_progress_log_seal(r->log, err);
+}
+
+/* Files that a run finished, but did not put in their place. */
+static bool adopt(run *r, const gk_run_result *result, gk_err *err)
+{
+    for (uint64_t i = 0; i < result->n_files; i++)
+        if (!gk_output_adopt(r->out, result->file[i].name, err))
+            return false;
+    return true;
+}
+
+/* An error that another attempt may not meet leaves what is done for --resume. */
+static void give_up(run *r, bool *kept, const gk_err *why)
+{
+    const bool passing = why->code == GK_ERR_INTERRUPTED || why->code == GK_ERR_IO
+                         || why->code == GK_ERR_SPACE || why->code == GK_ERR_NOMEM;
+    gk_err ignored = {0};
+
+    *kept = r->log != NULL && passing && !gk_progress_log_lost(r->log)
+            && gk_progress_log_keep(r->log, &ignored) && gk_progress_log_any(r->log);
+    gk_progress_log_close(r->log);
+    (*kept ? gk_output_leave : gk_output_abandon)(r->out);
+}
+
 bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
             gk_run_result *result, gk_err *err)
 {
     run r = {.p = p, .options = options};
     const double start = now();
+    const gk_output_how how = {.as_files = p->options.target->is_gguf, .resume = options->resume,
+                               .break_lock = options->break_lock};
     char tag[9];
 
     *result = (gk_run_result){0};
     memcpy(tag, p->sha256, 8);
     tag[8] = '\0';
-    bool ok = prepare(&r, result, err)
-              && (r.out = gk_output_begin(out, tag, p->options.target->is_gguf, err)) != NULL;
-    ok = ok && create_files(&r, err) && find_ranges(&r, err) && do_all(&r, err);
-    if (ok)
-        list_files(p, result);
-    ok = ok
-         && (options->hash == GK_HASH_NONE
-             || hash_files(&r, gk_output_path(r.out), result->file, result->n_files, err))
-         && (options->hash != GK_HASH_ALL
-             || hash_files(&r, NULL, result->input, p->from->n_inputs, err));
-    ok = ok && (p->options.target->is_gguf || write_provenance(&r, result, err))
-         && (!options->verify || verify(&r, err));
-    gk_free(r.most);
-    if (!ok) {
-        gk_output_abandon(r.out);
+    bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, tag, &how, err)) != NULL
+              && (r.log = gk_progress_log_open(p, r.out, options->resume, err)) != NULL;
+    if (r.out != NULL && r.log == NULL && options->resume) {
+        gk_output_leave(r.out); /* it may still be worth something */
         return false;
     }
+    if (ok)
+        list_files(p, result);
+    ok = ok && (gk_progress_log_sealed(r.log) ? adopt(&r, result, err) : build(&r, result, err));
+    gk_free(r.most);
+    if (!ok) {
+        give_up(&r, &result->kept, err);
+        return false;
+    }
+    gk_progress_log_close(r.log);
     ok = gk_output_commit(r.out, options->force, err);
     result->seconds = now() - start;
     return ok;
@@ -643,62 +723,49 @@ void gk_run_result_free(gk_run_result *r)
     *r = (gk_run_result){0};
 }
 
-/* ---- outliers ------------------------------------------------------------------- */
+/* ---- what stands at OUT ----------------------------------------------------------- */
 
-typedef struct rated {
-    const char *kind; /* the name with every number as '#' */
-    double      error;
-    uint64_t    item;
-} rated;
-
-static int by_kind_and_error(const void *a, const void *b)
+/* Opens OUT's shards beside each other; their headers must be the plan's. */
+static bool open_standing(run *r, const char *out, gk_arena *a, gk_err *err)
 {
-    const rated *x = a, *y = b;
-    const int order = strcmp(x->kind, y->kind);
+    const gk_plan *p = r->p;
+    char *dir = gk_path_dir(a, out, err);
 
-    if (order != 0)
-        return order;
-    return x->error < y->error ? -1 : x->error > y->error;
+    r->standing = dir == NULL ? NULL : gk_arena_alloc(a, p->shards.n, sizeof *r->standing, err);
+    for (uint64_t i = 0; r->standing != NULL && i < p->shards.n; i++) {
+        const gk_shard *s = &p->shards.shard[i];
+        const char *path = gk_path_join(a, dir, s->name, err);
+        if (path == NULL || (r->standing[i] = gk_file_open(a, path, err)) == NULL)
+            return false;
+        if (r->standing[i]->size != s->bytes) {
+            gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "exists with %" PRIu64 " bytes, the plan's has %"
+                    PRIu64, r->standing[i]->size, s->bytes);
+            return gk_fail_at(err, s->name, NULL);
+        }
+        if (!put(r, i, 0, s->header, s->header_bytes, err))
+            return gk_fail_at(err, s->name, NULL);
+    }
+    return r->standing != NULL;
 }
 
-static const char *kind_name(gk_arena *a, const char *name, gk_err *err)
+bool gk_run_stands(const gk_plan *p, const char *out, gk_err *err)
 {
-    char *kind = gk_arena_str(a, name, err), *to = kind;
-
-    for (const char *from = kind; kind != NULL && *from != '\0'; from++)
-        if (*from < '0' || *from > '9')
-            *to++ = *from;
-        else if (to == kind || to[-1] != '#')
-            *to++ = '#';
-    if (kind != NULL)
-        *to = '\0';
-    return kind;
-}
-
-bool gk_run_outliers(const gk_plan *p, const gk_run_result *r, gk_findings *out, gk_err *err)
-{
-    gk_arena *a = gk_arena_new(err);
-    rated *row = a == NULL ? NULL : gk_arena_alloc(a, p->n_items, sizeof *row, err);
-    uint64_t n = 0;
-    bool ok = row != NULL;
+    const gk_run_options options = {.hash = GK_HASH_NONE};
+    run r = {.p = p, .options = &options};
+    gk_run_result result = {0};
+    worker w = {0};
+    bool ok = prepare(&r, &result, err) && open_standing(&r, out, result.arena, err)
+              && open_worker(p, &w, err);
 
     for (uint64_t i = 0; ok && i < p->n_items; i++)
-        if (gk_scheme_is_coded(&p->item[i].to) || gk_dtype_is_block(p->item[i].to.cast)) {
-            row[n] = (rated){kind_name(a, p->item[i].from->name, err), r->rel_error[i], i};
-            ok = row[n++].kind != NULL;
+        if (p->item[i].n_units > 0 && p->item[i].to.kind != GK_SCHEME_NVFP4) {
+            const gk_tile first = gk_plan_tile(&p->item[i], 0);
+            ok = make_tile(&r, &p->item[i], &first, &w, err);
         }
-    if (ok)
-        qsort(row, (size_t)n, sizeof *row, by_kind_and_error);
-    for (uint64_t i = 0, next; ok && i < n; i = next) {
-        for (next = i + 1; next < n && strcmp(row[next].kind, row[i].kind) == 0;)
-            next++;
-        const double median = row[i + (next - i) / 2].error;
-        for (uint64_t k = i; ok && k < next; k++)
-            if (row[k].error > 3 * median)
-                ok = gk_findings_addf(out, "error", GK_WARN, NULL, p->item[row[k].item].from->name,
-                                      err, "relative error %.3g is %.1f times the median of its "
-                                      "kind", row[k].error, row[k].error / median);
-    }
-    gk_arena_free(a);
+    drop_sums(&r);
+    gk_free(w.block);
+    for (uint64_t i = 0; r.standing != NULL && i < p->shards.n; i++)
+        gk_file_close(r.standing[i]);
+    gk_run_result_free(&result);
     return ok;
 }

@@ -49,7 +49,7 @@ static bool copy(gk_output *o, const char *name, const char *path, gk_err *err)
 static gk_output *begin(const char *out, const char *tag)
 {
     gk_err err = {0};
-    gk_output *o = gk_output_begin(out, tag, false, &err);
+    gk_output *o = gk_output_begin(out, tag, &(gk_output_how){0}, &err);
     assert_ok(o != NULL, err);
     return o;
 }
@@ -169,7 +169,7 @@ static void out_may_be_named_in_many_ways(void **state)
     }
     /* a parent that is not there is an error, not a surprise */
     err = (gk_err){0};
-    assert_null(gk_output_begin(WORK "/no/such/out", "tag", false, &err));
+    assert_null(gk_output_begin(WORK "/no/such/out", "tag", &(gk_output_how){0}, &err));
     assert_int_not_equal(err.code, GK_OK);
     assert_false(is_there(WORK "/no"));
 }
@@ -393,7 +393,7 @@ static void files_of_a_set_stand_beside_each_other_or_not_at_all(void **state)
     (void)state;
     gk_err err = {0};
     fresh_dir(WORK);
-    gk_output *o = gk_output_begin(WORK "/set.gguf", "tag", true, &err);
+    gk_output *o = gk_output_begin(WORK "/set.gguf", "tag", &(gk_output_how){.as_files = true}, &err);
     assert_non_null(o);
     put(o, "set-1.gguf", "first");
     put(o, "set-2.gguf", "second");
@@ -405,7 +405,7 @@ static void files_of_a_set_stand_beside_each_other_or_not_at_all(void **state)
 
     /* the first, which comes last, finds a file of its name */
     assert_int_equal(unlink(WORK "/set-2.gguf"), 0);
-    o = gk_output_begin(WORK "/set.gguf", "tag", true, &err);
+    o = gk_output_begin(WORK "/set.gguf", "tag", &(gk_output_how){.as_files = true}, &err);
     assert_non_null(o);
     put(o, "set-1.gguf", "other");
     put(o, "set-2.gguf", "second");
@@ -443,7 +443,7 @@ static int create_too_large(void)
 {
     gk_err err = {0};
     int file;
-    gk_output *o = gk_output_begin(OUT, "tag", false, &err);
+    gk_output *o = gk_output_begin(OUT, "tag", &(gk_output_how){0}, &err);
     if (o == NULL || !gk_output_put(o, "small", "x", 1, &err))
         return 1;
     if (gk_output_create(o, "large", 100000, &file, &err))
@@ -458,7 +458,7 @@ static int write_past_the_end(void)
     static const char bytes[100000];
     gk_err err = {0};
     int file;
-    gk_output *o = gk_output_begin(OUT, "tag", false, &err);
+    gk_output *o = gk_output_begin(OUT, "tag", &(gk_output_how){0}, &err);
     if (o == NULL || !gk_output_create(o, "grows", 0, &file, &err))
         return 1;
     if (!gk_output_write(o, file, 0, bytes, 5000, &err))
@@ -473,7 +473,7 @@ static int write_past_the_end(void)
 static int copy_too_large(void)
 {
     gk_err err = {0};
-    gk_output *o = gk_output_begin(OUT, "tag", false, &err);
+    gk_output *o = gk_output_begin(OUT, "tag", &(gk_output_how){0}, &err);
     if (o == NULL || copy(o, "tokenizer.tok.json", TINY "/tokenizer.tok.json", &err))
         return 1;
     const bool named = is_full(&err);
