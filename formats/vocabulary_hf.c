@@ -21,7 +21,6 @@
 
 #include "formats/scan.h"
 
-#define MAX_HOLES       65536
 #define MAX_SMALL_BYTES (8u << 20) /* of a member that is parsed as a tree */
 
 typedef struct entry {
@@ -123,10 +122,7 @@ static bool read_added(load *l)
             && (is_true(token, "lstrip") || is_true(token, "rstrip")
                 || is_true(token, "single_word")))
             cannot(l, "it has added tokens that strip blanks or stand as single words");
-        /* llama.cpp's converter takes every <|name|> for a control token */
-        e.special = is_true(token, "special")
-                    || (ok && e.len > 4 && memcmp(content, "<|", 2) == 0
-                        && memcmp(content + e.len - 2, "|>", 2) == 0);
+        e.special = is_true(token, "special") || (ok && gk_vocabulary_looks_special(content, e.len));
         ok = ok && add_row(l, &e, content);
         gk_json_free(token);
     }
@@ -238,15 +234,6 @@ static int by_id(const void *a, const void *b)
     return x->added - y->added;
 }
 
-/* An id nobody has is called [PADi], as llama.cpp's converter does it. */
-static bool add_hole(load *l)
-{
-    gk_text_clear(&l->scratch);
-    gk_text_printf(&l->scratch, "[PAD%" PRIu64 "]", l->v->n);
-    return gk_text_ok(&l->scratch, l->err)
-           && gk_vocabulary_add(l->v, l->scratch.data, l->scratch.len, GK_TOKEN_UNUSED, 0, l->err);
-}
-
 /* An added token stands over the one of the vocabulary that has its id. */
 static bool add_tokens(load *l)
 {
@@ -264,9 +251,9 @@ static bool add_tokens(load *l)
         if (again)
             continue;
         for (; l->v->n < e->id; holes++)
-            if (holes >= MAX_HOLES || !add_hole(l))
+            if (holes >= GK_MAX_HOLES || !gk_vocabulary_add_hole(l->v, &l->scratch, l->err))
                 return gk_fail(l->err, GK_ERR_LIMIT, GK_NO_OFF, "more than %d ids have no token",
-                               MAX_HOLES);
+                               GK_MAX_HOLES);
         if (!gk_vocabulary_add(l->v, l->pool.data + e->off, e->len,
                                !e->added    ? GK_TOKEN_NORMAL
                                : e->special ? GK_TOKEN_CONTROL

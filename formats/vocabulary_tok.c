@@ -282,6 +282,8 @@ static bool can_write(const gk_vocabulary *v, gk_err *err)
 {
     bool single[256] = {false};
 
+    if (v->kind == GK_SENTENCEPIECE)
+        return cannot(v, err, "its tokens are SentencePiece's");
     if (v->cannot != NULL)
         return cannot(v, err, v->cannot);
     if (v->n_patterns != 1)
