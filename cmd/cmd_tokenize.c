@@ -11,7 +11,9 @@ static gk_tokenizer *open_alone(const char *path, gk_err *err)
 {
     const size_t len = strlen(path);
     const bool tok = len >= 9 && strcmp(path + len - 9, ".tok.json") == 0;
-    gk_extra extra = {.name = tok ? "tokenizer.tok.json" : "tokenizer.json", .path = path};
+    const bool pieces = len >= 6 && strcmp(path + len - 6, ".model") == 0;
+    gk_extra extra = {.path = path};
+    extra.name = pieces ? "tokenizer.model" : tok ? "tokenizer.tok.json" : "tokenizer.json";
     const gk_catalog c = {.extra = &extra, .n_extras = 1};
 
     return gk_tokenizer_open(&c, err);
@@ -20,13 +22,15 @@ static gk_tokenizer *open_alone(const char *path, gk_err *err)
 /* Returns the tokenizer's file when MODEL is one, or a directory that has one. */
 static const char *file_alone(const gk_cli *cli, gk_err *err)
 {
-    static const char *const names[] = {"tokenizer.tok.json", "tokenizer.json"};
+    static const char *const names[] = {"tokenizer.tok.json", "tokenizer.json",
+                                        "tokenizer.model"};
     const char *path = cli->arg[0];
 
     if (gk_path_kind_of(path) == GK_PATH_FILE) {
         const size_t len = strlen(path);
         const bool index = len >= 11 && strcmp(path + len - 11, ".index.json") == 0;
-        return len >= 5 && strcmp(path + len - 5, ".json") == 0 && !index ? path : NULL;
+        const bool json = len >= 5 && strcmp(path + len - 5, ".json") == 0 && !index;
+        return json || (len >= 6 && strcmp(path + len - 6, ".model") == 0) ? path : NULL;
     }
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *file = gk_path_join(cli->arena, path, names[i], err);

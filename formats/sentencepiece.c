@@ -221,7 +221,8 @@ static void unblank(gk_text *out, const char *s, uint64_t len)
  * newlines that Grok-1 has as such pieces. As normal ones they are found by merging, without
  * a blank: their score is the highest, and no other piece has their characters. So that is
  * their type, unless merges as good as their own do not lead to them; those stay of type 4,
- * which llama.cpp looks for in the text itself, where a blank is a blank. */
+ * which llama.cpp looks for in the text itself, where a blank is a blank. A piece that is
+ * spelled with a real blank is found by neither of SentencePiece's own two searches. */
 static bool sort_user_defined(load *l)
 {
     gk_vocabulary *v = l->v;
@@ -238,7 +239,8 @@ static bool sort_user_defined(load *l)
         gk_err own = {0};
         const bool merged = gk_bpe_merge(&b, v->pool.data + t.off, t.len, b.rank[i] + 1, &ids,
                                          &own);
-        if (merged && ids.n == 1 && ids.id[0] == i)
+        if ((merged && ids.n == 1 && ids.id[0] == i)
+            || memchr(v->pool.data + t.off, ' ', t.len) != NULL)
             v->token[i].type = GK_TOKEN_NORMAL;
         ok = own.code != GK_ERR_NOMEM || gk_fail(l->err, own.code, own.off, "%s", own.msg);
     }
