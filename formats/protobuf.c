@@ -110,10 +110,9 @@ bool gk_protobuf_next(gk_protobuf *p, gk_protobuf_field *f)
             return false;
         f->body = p->pos;
         if (f->n > p->end - p->pos)
-            return gk_protobuf_refuse(p, f->off,
-                                      "truncated: field %u has %" PRIu64 " bytes, %" PRIu64
-                                      " are left",
-                                      f->number, f->n, p->end - p->pos);
+            return gk_protobuf_refuse(
+                p, f->off, "truncated: field %u has %" PRIu64 " bytes, %" PRIu64 " are left",
+                f->number, f->n, p->end - p->pos);
         p->pos += f->n;
         return true;
     default:

@@ -56,7 +56,7 @@ void gk_protobuf_leave(gk_protobuf *p, uint64_t end);
 bool gk_protobuf_bool(gk_protobuf *p, const gk_protobuf_field *f, const char *what, bool *out);
 bool gk_protobuf_int(gk_protobuf *p, const gk_protobuf_field *f, const char *what, int64_t *out);
 bool gk_protobuf_float(gk_protobuf *p, const gk_protobuf_field *f, const char *what, float *out);
-bool gk_protobuf_string(gk_protobuf *p, const gk_protobuf_field *f, const char *what,
-                        uint64_t max, gk_text *out);
+bool gk_protobuf_string(gk_protobuf *p, const gk_protobuf_field *f, const char *what, uint64_t max,
+                        gk_text *out);
 
 #endif

@@ -144,7 +144,8 @@ static bool read_normalizer(load *l, const gk_protobuf_field *message)
 /* A file of tiktoken's often has the same name: base64, a blank, a number, line by line. */
 static bool is_ranks(const gk_file *f)
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
     char head[64] = "";
     gk_err ignored = {0};
     const uint64_t n = f->size < sizeof head - 1 ? f->size : sizeof head - 1;
