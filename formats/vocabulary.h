@@ -65,6 +65,7 @@ typedef struct gk_vocabulary {
     unsigned n_patterns;
     const char *pre;    /* tokenizer.ggml.pre; NULL: llama.cpp has no name for it */
     const char *cannot; /* why no text can be encoded, NULL when it can           */
+    bool is_nfc;        /* texts are made NFC first; below U+0300 they are          */
 
     /* Of SentencePiece's. */
     bool is_unigram;        /* scores are those of a unigram model, not BPE's order */

@@ -11,8 +11,8 @@
  *        "merges":["a b", ...] or [["a","b"], ...]}}
  *
  * Vocabulary and merges are walked, the rest is small. Other models, and BPE over anything
- * but bytes, are UNSUPPORTED; what changes texts before they are cut (normalizers, stripping
- * specials) is read, but then no text can be encoded. Source: huggingface/tokenizers 0.23. */
+ * but bytes, are UNSUPPORTED; what changes texts before they are cut (normalizers but NFC,
+ * stripping specials) is read, but then no text can be encoded. Source: huggingface/tokenizers 0.23. */
 #include "formats/vocabulary_parts.h"
 
 #include <inttypes.h>
@@ -122,7 +122,8 @@ static bool read_added(load *l)
             && (is_true(token, "lstrip") || is_true(token, "rstrip")
                 || is_true(token, "single_word")))
             cannot(l, "it has added tokens that strip blanks or stand as single words");
-        e.special = is_true(token, "special") || (ok && gk_vocabulary_looks_special(content, e.len));
+        e.special = is_true(token, "special")
+                    || (ok && gk_vocabulary_looks_special(content, e.len));
         ok = ok && add_row(l, &e, content);
         gk_json_free(token);
     }
@@ -340,6 +341,24 @@ static bool read_step(load *l, const gk_json *step)
     return true;
 }
 
+/* NFC alone, or nothing. */
+static bool read_normalizer(load *l, const gk_json *node)
+{
+    const gk_json *list = gk_json_get(node, "normalizers");
+    bool ok = true;
+
+    if (node == NULL)
+        return true;
+    if (text_is(node, "type", "NFC"))
+        return l->v->is_nfc = true;
+    if (!text_is(node, "type", "Sequence"))
+        return false;
+    for (uint64_t i = 0; ok && i < gk_json_count(list); i++)
+        ok = text_is(gk_json_at(list, i), "type", "NFC");
+    l->v->is_nfc = ok && gk_json_count(list) > 0;
+    return ok;
+}
+
 static bool read_steps(load *l)
 {
     const gk_json *steps = gk_json_get(l->pre_tokenizer, "pretokenizers");
@@ -352,9 +371,7 @@ static bool read_steps(load *l)
             ok = read_step(l, gk_json_at(steps, i));
     if (!ok || !l->byte_level)
         return ok && unsupported(l, "its BPE is not over bytes (no ByteLevel pre-tokenizer)");
-    if (l->normalizer != NULL
-        && (!text_is(l->normalizer, "type", "Sequence")
-            || gk_json_count(gk_json_get(l->normalizer, "normalizers")) > 0))
+    if (!read_normalizer(l, l->normalizer))
         cannot(l, "it changes texts by a normalizer, and none is applied here");
     if (l->v->n_patterns == 0 && l->v->cannot == NULL)
         cannot(l, "it does not cut texts into words");

@@ -401,6 +401,12 @@ bool gk_tokenizer_encode(const gk_tokenizer *t, const char *text, uint64_t len, 
         const int n = gk_utf8_len(text + at, len - at);
         if (n == 0)
             return gk_fail(err, GK_ERR_FORMAT, at, "the text is not UTF-8 here");
+        if (t->v.is_nfc && (unsigned char)text[at] >= 0xCC) { /* U+0300 is CC 80 */
+            gk_fail(err, GK_ERR_UNSUPPORTED, at,
+                    "texts with characters from U+0300 on cannot be encoded: it changes texts by "
+                    "a normalizer (NFC), and none is applied here; eval takes --token-ids instead");
+            return gk_fail_at(err, t->v.file, NULL);
+        }
         at += (uint64_t)n;
     }
     encode e = {.t = t, .out = out, .err = err};
