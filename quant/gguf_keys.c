@@ -298,8 +298,18 @@ static void put_tokens(const gk_plan *p, const gk_vocabulary *v, gk_gguf_keys *o
     gk_text_free(&word);
 }
 
-/* How SentencePiece changes texts first; llama.cpp applies the two last to unigram models
- * only, which it calls t5. */
+/* llama.cpp cuts texts by a unigram model only under the name t5, but makes the characters
+ * that have no piece unknown there: one with pieces for bytes keeps them under the name that
+ * llama.cpp's own converter gives to all, at the price of another cut. */
+static const char *model_of_pieces(const gk_vocabulary *v)
+{
+    for (uint64_t i = 0; v->is_unigram && i < v->n; i++)
+        if (v->token[i].type == GK_TOKEN_BYTE)
+            return "llama";
+    return v->is_unigram ? "t5" : "llama";
+}
+
+/* How SentencePiece changes texts first; llama.cpp applies the last two under t5 only. */
 static void put_normalizer(const gk_vocabulary *v, gk_gguf_keys *out)
 {
     gk_gguf_put_bool(out, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
@@ -319,8 +329,7 @@ bool gk_gguf_keys_tokens(const gk_plan *p, gk_gguf_keys *out, gk_err *err)
         gk_gguf_put_string(out, "tokenizer.ggml.model", "none");
     } else if (ok && (v.kind == GK_SENTENCEPIECE || gk_vocabulary_merges(&v, err))) {
         const bool pieces = v.kind == GK_SENTENCEPIECE;
-        gk_gguf_put_string(out, "tokenizer.ggml.model",
-                           !pieces ? "gpt2" : v.is_unigram ? "t5" : "llama");
+        gk_gguf_put_string(out, "tokenizer.ggml.model", pieces ? model_of_pieces(&v) : "gpt2");
         gk_gguf_put_string(out, "tokenizer.ggml.pre", v.pre != NULL ? v.pre : "default");
         put_tokens(p, &v, out);
         /* without an id llama.cpp takes 11 for both */

@@ -373,6 +373,43 @@ static void keys_are_the_package_s(void **state)
     close_gguf(&theirs);
 }
 
+/* Under t5 llama.cpp has no pieces for bytes: a unigram model that has some is no t5. */
+static void unigram_models_have_the_name_that_loses_least(void **state)
+{
+    (void)state;
+    static const char *const want[] = {"llama", "t5"};
+    gk_plan_options o = plain_options();
+    o.target = gk_target_find("gguf", NULL);
+    o.out_name = "out";
+    for (int i = 0; i < 2; i++) {
+        proto p = small(), trainer = {.n = 0}, normalizer = {.n = 0};
+        put_int(&trainer, 3, 1);
+        put_bytes(&p, 2, trainer.bytes, trainer.n);
+        put_bytes(&normalizer, 2, "\x01map", 4);
+        put_bytes(&p, 3, normalizer.bytes, normalizer.n);
+        link_all(TINY, WORK "/model");
+        unlink(WORK "/model/tokenizer.tok.json");
+        if (i == 0)
+            link_one(DATA "unigram.model", WORK "/model/tokenizer.model");
+        else
+            write_bytes(WORK "/model/tokenizer.model", p.bytes, p.n);
+        unlink(WORK "/out.gguf");
+        write_model(WORK "/model", "default = keep", &o, WORK "/out.gguf");
+        gguf_bytes f = read_gguf(WORK "/out.gguf");
+        const gguf_key *name = find_key(&f, "tokenizer.ggml.model");
+        const gguf_key *map = find_key(&f, "tokenizer.ggml.precompiled_charsmap");
+        assert_int_equal(name->n, 8 + strlen(want[i]));
+        assert_memory_equal(name->value + 8, want[i], strlen(want[i]));
+        assert_true((map != NULL) == (i == 1));
+        if (map != NULL) {
+            static const char bytes[] = "\0\0\0\0\x04\0\0\0\0\0\0\0\x01map";
+            assert_int_equal(map->n, sizeof bytes - 1);
+            assert_memory_equal(map->value, bytes, sizeof bytes - 1);
+        }
+        close_gguf(&f);
+    }
+}
+
 /* ---- refusals --------------------------------------------------------------------------- */
 
 static void what_changes_texts_is_read_but_not_applied(void **state)
@@ -573,6 +610,7 @@ int main(void)
         cmocka_unit_test(tokens_that_are_added_stand_over_the_model_s),
         cmocka_unit_test(tokenizer_json_comes_first_if_it_can_be_read),
         cmocka_unit_test(keys_are_the_package_s),
+        cmocka_unit_test(unigram_models_have_the_name_that_loses_least),
         cmocka_unit_test(what_changes_texts_is_read_but_not_applied),
         cmocka_unit_test(malformed_files_are_refused_with_their_place),
         cmocka_unit_test(a_cut_file_is_never_taken_for_a_whole_one),

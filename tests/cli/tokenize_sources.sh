@@ -24,7 +24,7 @@ printf '1984 [EOS]a' | run tokenize "$T/only"
 cp -r testdata/grok1-tiny "$T/leaves"
 cp "$P/grok1.model" "$T/leaves/tokenizer.model"
 printf '1984 [EOS]a' | run tokenize "$T/leaves"
-run convert "$T/leaves" "$T/leaves.gguf" --to gguf -q
+quiet convert "$T/leaves" "$T/leaves.gguf" --to gguf -q
 printf '1984 [EOS]a' | run tokenize "$T/leaves.gguf"
 echo '500 26 34 33 29 500 2 296' | run tokenize "$T/leaves.gguf" -d
 run tokenize "$P/unigram.model"
