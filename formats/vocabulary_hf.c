@@ -11,8 +11,9 @@
  *        "merges":["a b", ...] or [["a","b"], ...]}}
  *
  * Vocabulary and merges are walked, the rest is small. Other models, and BPE over anything
- * but bytes, are UNSUPPORTED; what changes texts before they are cut (normalizers but NFC,
- * stripping specials) is read, but then no text can be encoded. Source: huggingface/tokenizers 0.23. */
+ * but bytes, are UNSUPPORTED; what changes texts before they are cut (normalizers other than
+ * NFC, stripping specials) is read, but then no text can be encoded. Source:
+ * huggingface/tokenizers 0.23. */
 #include "formats/vocabulary_parts.h"
 
 #include <inttypes.h>
