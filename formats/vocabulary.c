@@ -107,6 +107,15 @@ bool gk_vocabulary_unspell(gk_vocabulary *v, uint64_t i, gk_text *scratch, gk_er
     return gk_text_ok(scratch, err);
 }
 
+/* Pieces of SentencePiece's are spelled as they are. */
+static bool read_side(const gk_vocabulary *v, gk_text *out, const char *spelled, uint64_t len)
+{
+    if (v->kind != GK_SENTENCEPIECE)
+        return gk_alphabet_read(out, spelled, len);
+    gk_text_add(out, spelled, len);
+    return true;
+}
+
 bool gk_vocabulary_add_merge(gk_vocabulary *v, const gk_bpe *b, const gk_text *spelled,
                              uint64_t len_left, gk_text *scratch, gk_err *err)
 {
@@ -117,9 +126,9 @@ bool gk_vocabulary_add_merge(gk_vocabulary *v, const gk_bpe *b, const gk_text *s
         return gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "more than %u merges", 4 * GK_MAX_TOKENS);
     gk_text_clear(scratch);
     if (len_left > 0 && len_left < spelled->len
-        && gk_alphabet_read(scratch, spelled->data, len_left)) {
+        && read_side(v, scratch, spelled->data, len_left)) {
         const uint64_t middle = scratch->len;
-        if (gk_alphabet_read(scratch, spelled->data + len_left, spelled->len - len_left)
+        if (read_side(v, scratch, spelled->data + len_left, spelled->len - len_left)
             && gk_text_ok(scratch, err)) {
             m.left = gk_bpe_find(b, scratch->data, middle);
             m.right = gk_bpe_find(b, scratch->data + middle, scratch->len - middle);
@@ -265,7 +274,9 @@ static bool read_hf_or_pieces(const gk_catalog *c, gk_vocabulary *v, gk_err *err
     gk_err own = {0};
 
     if (hf != NULL) {
-        if (gk_vocabulary_from_hf(v, hf, &own) && (v->cannot == NULL || pieces == NULL))
+        /* of the same pieces tokenizer.model has the scores */
+        if (gk_vocabulary_from_hf(v, hf, &own)
+            && (pieces == NULL || (v->cannot == NULL && v->kind != GK_SENTENCEPIECE)))
             return read_beside(c, v, true, err);
         if (pieces == NULL || (own.code != GK_OK && own.code != GK_ERR_UNSUPPORTED))
             return *err = own, false;

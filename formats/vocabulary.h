@@ -69,7 +69,10 @@ typedef struct gk_vocabulary {
 
     /* Of SentencePiece's. */
     bool is_unigram;        /* scores are those of a unigram model, not BPE's order */
-    bool add_space_prefix;  /* a blank stands before every text                     */
+    bool add_space_prefix;  /* a blank comes before every text, and behind specials */
+    bool prefix_first;      /* only before the first text                           */
+    bool prefix_missing;    /* only where no blank stands                           */
+    bool has_odd_merges;    /* no scores lead to the same merges                    */
     bool remove_extra_whitespaces;
     const char *charsmap;   /* the normalizer's table, NULL: texts stay as they are */
     uint64_t charsmap_len;

@@ -325,7 +325,12 @@ bool gk_gguf_keys_tokens(const gk_plan *p, gk_gguf_keys *out, gk_err *err)
     gk_vocabulary v;
     bool ok = gk_vocabulary_read(p->from, &v, err);
 
-    if (ok && v.n == 0) {
+    if (ok && v.has_odd_merges) {
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                "no scores lead to its merges, and a GGUF has scores for pieces; "
+                "tokenizer.model would have them");
+        ok = gk_fail_at(err, v.file, NULL);
+    } else if (ok && v.n == 0) {
         gk_gguf_put_string(out, "tokenizer.ggml.model", "none");
     } else if (ok && (v.kind == GK_SENTENCEPIECE || gk_vocabulary_merges(&v, err))) {
         const bool pieces = v.kind == GK_SENTENCEPIECE;

@@ -1,6 +1,6 @@
-/* tests/test_sentencepiece.c - tokenizer.model: its ids against those of the package
- * sentencepiece and of llama-tokenize, its keys against those of the package gguf
- * (testdata/reference/make_sentencepiece.py), and files that must be refused. */
+/* tests/test_sentencepiece.c - SentencePiece's tokenizer.model and tokenizer.json: ids against
+ * those of the package sentencepiece and of llama-tokenize, its keys against those of the package
+ * gguf (testdata/reference/make_sentencepiece.py), and files that must be refused. */
 #include <stdlib.h>
 
 #include "tests/gguf_bytes.h"
@@ -246,6 +246,84 @@ static void text_that_cannot_be_encoded_says_where(void **state)
     gk_tokenizer_close(t);
 }
 
+/* The file at path with one part replaced, in the arena. */
+static const char *changed(const char *path, const char *from, const char *to)
+{
+    gk_err err = {0};
+    uint64_t n;
+    char *text = gk_file_slurp(path, 1 << 20, &n, &err);
+    assert_ok(text != NULL, err);
+    const char *at = strstr(text, from);
+    assert_non_null(at);
+    const char *out = gk_arena_printf(arena, &err, "%.*s%s%s", (int)(at - text), text, to,
+                                      at + strlen(from));
+    gk_free(text);
+    return out;
+}
+
+#define BLANKS                                                                                     \
+    "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"}," \
+    "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"}]},"        \
+    "\"pre_tokenizer\":null"
+#define METASPACE(scheme)                                                                          \
+    "null,\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xE2\x96\x81\","             \
+    "\"prepend_scheme\":\"" scheme "\",\"split\":false}"
+
+static void tokenizer_json_with_pieces_cuts_as_hugging_face_does(void **state)
+{
+    (void)state;
+    static const char *const all[][2] = {{"prepend", BLANKS},
+                                         {"replace",
+                                          "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},"
+                                          "\"content\":\"\xE2\x96\x81\"},\"pre_tokenizer\":null"},
+                                         {"first", METASPACE("first")},
+                                         {"always", METASPACE("always")},
+                                         {"never", METASPACE("never")}};
+    const gk_json *texts = gk_json_get(golden, "texts");
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        gk_err err = {0};
+        made m = {0};
+        const char *json = changed(DATA "pieces_hf.json", BLANKS, all[i][1]);
+        const gk_json *lists = gk_json_get(gk_json_get(golden, "hf"), all[i][0]);
+        add_bytes(&m, "tokenizer.json", json, strlen(json));
+        gk_tokenizer *t = gk_tokenizer_open(&m.c, &err);
+        assert_ok(t != NULL, err);
+        assert_true(gk_json_count(lists) > 50);
+        for (uint64_t k = 0; k < gk_json_count(lists); k++) {
+            gk_ids ids = {0};
+            uint64_t len;
+            const char *text = gk_json_text(gk_json_at(texts, k), &len);
+            assert_ok(gk_tokenizer_encode(t, text, len, &ids, &err), err);
+            if (!same_ids(gk_json_at(lists, k), &ids))
+                fail_msg("%s: text %d has other ids: '%s'", all[i][0], (int)k, text);
+            gk_ids_free(&ids);
+        }
+        gk_tokenizer_close(t);
+    }
+}
+
+static void pieces_that_hugging_face_cuts_otherwise_are_refused(void **state)
+{
+    (void)state;
+    static const char *const all[][3] = {
+        {"\"byte_fallback\":true", "\"byte_fallback\":false", "not over bytes"},
+        {"\"normalized\":false", "\"normalized\":true", "normalized text"},
+        {"\"ignore_merges\":false", "\"ignore_merges\":true", "ignore_merges"},
+        {"\"String\":\" \"", "\"String\":\"x\"", "not over bytes"},
+        {BLANKS, "null,\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xE2\x96\x81\"}",
+         "not over bytes"}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        gk_err err = {0};
+        made m = {0};
+        const char *json = changed(DATA "pieces_hf.json", all[i][0], all[i][1]);
+        add_bytes(&m, "tokenizer.json", json, strlen(json));
+        assert_null(gk_tokenizer_open(&m.c, &err));
+        assert_int_equal(err.code, GK_ERR_UNSUPPORTED);
+        if (strstr(err.msg, all[i][2]) == NULL)
+            fail_msg("%d: %s", (int)i, err.msg);
+    }
+}
+
 /* ---- what the file says ----------------------------------------------------------------- */
 
 static void what_the_file_says_is_read(void **state)
@@ -371,6 +449,46 @@ static void keys_are_the_package_s(void **state)
     assert_int_equal(find_key(&f, arrays[1])->n, 12 + 1024 * 4);
     close_gguf(&f);
     close_gguf(&theirs);
+}
+
+/* Scores made of the merges lead to the same ids; where they could not, none are written. */
+static void merges_become_scores_or_are_refused(void **state)
+{
+    (void)state;
+    gk_err err = {0};
+    gk_plan_options o = plain_options();
+    o.target = gk_target_find("gguf", NULL);
+    o.out_name = "out";
+    link_all(TINY, WORK "/model");
+    unlink(WORK "/model/tokenizer.tok.json");
+    link_one(DATA "pieces_hf.json", WORK "/model/tokenizer.json");
+    unlink(WORK "/out.gguf");
+    write_model(WORK "/model", "default = keep", &o, WORK "/out.gguf");
+    gk_catalog *c = gk_catalog_open(WORK "/out.gguf", &err);
+    assert_ok(c != NULL, err);
+    gk_tokenizer *t = gk_tokenizer_open(c, &err);
+    assert_ok(t != NULL, err);
+    const gk_json *texts = gk_json_get(golden, "texts");
+    const gk_json *lists = gk_json_get(gk_json_get(golden, "hf"), "prepend");
+    for (uint64_t k = 0; k < gk_json_count(lists); k++) {
+        gk_ids ids = {0};
+        uint64_t len;
+        const char *text = gk_json_text(gk_json_at(texts, k), &len);
+        assert_ok(gk_tokenizer_encode(t, text, len, &ids, &err), err);
+        if (!same_ids(gk_json_at(lists, k), &ids))
+            fail_msg("text %d has other ids: '%s'", (int)k, text);
+        gk_ids_free(&ids);
+    }
+    gk_tokenizer_close(t);
+    gk_catalog_close(c);
+    const char *json = changed(DATA "pieces_hf.json", "\"merges\":[[",
+                               "\"merges\":[[\"e\",\"r\"],[");
+    unlink(WORK "/model/tokenizer.json");
+    write_text(WORK "/model/tokenizer.json", json);
+    unlink(WORK "/out.gguf");
+    assert_false(try_write(WORK "/model", "default = keep", &o, WORK "/out.gguf", &err));
+    assert_int_equal(err.code, GK_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "no scores lead to its merges"));
 }
 
 /* Under t5 llama.cpp has no pieces for bytes: a unigram model that has some is no t5. */
@@ -610,6 +728,9 @@ int main(void)
         cmocka_unit_test(tokens_that_are_added_stand_over_the_model_s),
         cmocka_unit_test(tokenizer_json_comes_first_if_it_can_be_read),
         cmocka_unit_test(keys_are_the_package_s),
+        cmocka_unit_test(tokenizer_json_with_pieces_cuts_as_hugging_face_does),
+        cmocka_unit_test(pieces_that_hugging_face_cuts_otherwise_are_refused),
+        cmocka_unit_test(merges_become_scores_or_are_refused),
         cmocka_unit_test(unigram_models_have_the_name_that_loses_least),
         cmocka_unit_test(what_changes_texts_is_read_but_not_applied),
         cmocka_unit_test(malformed_files_are_refused_with_their_place),

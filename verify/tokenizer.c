@@ -341,15 +341,18 @@ static bool keep_longest(const gk_tokenizer *t, uint64_t len, hits *h, gk_err *e
 
 /* Text between specials, which stands behind one of them or at the start: a blank may come
  * first, and every blank becomes a letter. */
-static bool encode_pieces(encode *e, gk_text *spelled, const char *text, uint64_t len)
+static bool encode_pieces(encode *e, gk_text *spelled, const char *text, uint64_t len, bool first)
 {
+    const gk_vocabulary *v = &e->t->v;
     uint64_t begin = 0;
     bool ok = true;
 
     if (len == 0)
         return true;
+    const bool standing = text[0] == ' ' || is_blank(text, len);
     gk_text_clear(spelled);
-    gk_text_str(spelled, e->t->v.add_space_prefix ? BLANK : "");
+    if (v->add_space_prefix && !(v->prefix_first && !first) && !(v->prefix_missing && standing))
+        gk_text_str(spelled, BLANK);
     for (uint64_t i = 0; i < len; i++) {
         if (text[i] == ' ')
             gk_text_str(spelled, BLANK);
@@ -382,11 +385,11 @@ static bool encode_sentence(encode *e, const char *text, uint64_t len)
     bool ok = find_hits(t, text, len, &h, e->err) && keep_longest(t, len, &h, e->err);
     for (uint64_t i = 0; ok && i < h.n; i++) {
         const uint32_t id = t->special[h.hit[i].rank];
-        ok = encode_pieces(e, &spelled, text + begin, h.hit[i].at - begin)
+        ok = encode_pieces(e, &spelled, text + begin, h.hit[i].at - begin, begin == 0)
              && gk_ids_add(e->out, id, e->err);
         begin = h.hit[i].at + t->v.token[id].len;
     }
-    ok = ok && encode_pieces(e, &spelled, text + begin, len - begin);
+    ok = ok && encode_pieces(e, &spelled, text + begin, len - begin, begin == 0);
     gk_free(h.hit);
     gk_text_free(&spelled);
     return ok;
@@ -471,7 +474,8 @@ bool gk_tokenizer_decode(const gk_tokenizer *t, const uint32_t *id, uint64_t n, 
             continue;
         }
         decode_piece(t, token, first, out);
-        first = token->type != GK_TOKEN_NORMAL && token->type != GK_TOKEN_BYTE;
+        first = !t->v.prefix_first && token->type != GK_TOKEN_NORMAL
+                && token->type != GK_TOKEN_BYTE;
     }
     return gk_text_ok(out, err);
 }

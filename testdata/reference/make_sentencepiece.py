@@ -1,7 +1,7 @@
 """SentencePiece models, the GGUFs that stand for them, and the ids that others give to texts.
 
 usage: make_sentencepiece.py LLAMA_TOKENIZE [OUT]    (from the root; packages sentencepiece 0.2.3,
-                                                      gguf 0.19)
+                                                      gguf 0.19, tokenizers 0.23)
 
 Writes testdata/vocabulary/ (or OUT):
   grok1.model    BPE in the manner of Grok-1's: [PAD] [BOS] [EOS] [UNK], runs of newlines, tabs and
@@ -10,9 +10,11 @@ Writes testdata/vocabulary/ (or OUT):
                  bytes, and no blank before texts
   unigram.model  a unigram model
   grok1.gguf, bare.gguf   their tokens as a GGUF has them (package gguf, no tensors)
+  pieces_hf.json tokenizer.json of another BPE model in the manner of Llama 2's (package tokenizers)
   pieces.json    texts, their ids by the package sentencepiece and by llama-tokenize, and which
                  of them differ: names of specials that stand in a text are specials to
-                 llama.cpp, which also puts a blank before a text that follows one
+                 llama.cpp, which also puts a blank before a text that follows one; of
+                 pieces_hf.json the ids by the package tokenizers, also when blanks are Metaspace's
 """
 import json
 import os
@@ -21,6 +23,7 @@ import sys
 
 import sentencepiece
 from gguf import GGUFWriter
+from tokenizers import AddedToken, Tokenizer, models, normalizers
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from make_vocabulary import llama_ids, sample  # noqa: E402
@@ -94,6 +97,32 @@ def write_gguf(path, p, defined, prefix, size):
     return [t for t, k in zip(tokens, types) if k in (2, 3) or (k == 4 and prefix)]
 
 
+def to_hugging_face(out):
+    p = train(out, "hf", model_type="bpe", vocab_size=420)
+    vocab = {p.id_to_piece(i): i for i in range(p.vocab_size())}
+    merges = []
+    for i in sorted((i for i in range(3, len(vocab)) if not p.is_byte(i)), key=lambda i: -p.get_score(i)):
+        piece = p.id_to_piece(i)
+        cuts = [(piece[:k], piece[k:]) for k in range(1, len(piece))]
+        merges += [c for c in cuts if c[0] in vocab and c[1] in vocab]
+    t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in ("<unk>", "<s>", "</s>")])
+    t.add_tokens([AddedToken("<|im|>", normalized=False)])
+    t.save(f"{out}/pieces_hf.json", pretty=False)
+    os.remove(f"{out}/hf.model")
+    ids = {"prepend": [t.encode(s).ids for s in PLAIN + SPECIAL]}
+    t.normalizer = normalizers.Replace(" ", "\u2581")
+    ids["replace"] = [t.encode(s).ids for s in PLAIN + SPECIAL]
+    tree = json.loads(t.to_str())
+    for scheme in "first", "always", "never":
+        tree["normalizer"] = None
+        tree["pre_tokenizer"] = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": False}
+        u = Tokenizer.from_str(json.dumps(tree))
+        ids[scheme] = [u.encode(s).ids for s in PLAIN + SPECIAL]
+    return ids
+
+
 def main():
     out = sys.argv[2] if len(sys.argv) > 2 else "testdata/vocabulary"
     os.makedirs(out, exist_ok=True)
@@ -120,6 +149,7 @@ def main():
         golden[name] = {"sentencepiece": by_package, "llama": by_llama, "differs": differs}
         for i in differs:
             assert any(n in texts[i] for n in names), texts[i]
+    golden["hf"] = to_hugging_face(out)
     with open(f"{out}/pieces.json", "w", encoding="utf-8") as f:
         json.dump(golden, f, ensure_ascii=True, separators=(",", ":"))
         f.write("\n")
