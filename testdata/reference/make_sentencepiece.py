@@ -10,10 +10,12 @@ Writes testdata/vocabulary/ (or OUT):
                  bytes, and no blank before texts
   unigram.model  a unigram model
   grok1.gguf, bare.gguf   their tokens as a GGUF has them (package gguf, no tensors)
-  pieces_hf.json tokenizer.json of another BPE model in the manner of Llama 2's (package tokenizers)
+  pieces_hf.json  tokenizer.json of another BPE model in the manner of Llama 2's (package
+                 tokenizers)
   pieces.json    texts, their ids by the package sentencepiece and by llama-tokenize, and which
                  of them differ: names of specials that stand in a text are specials to
-                 llama.cpp, which also puts a blank before a text that follows one; of
+                 llama.cpp, which looks for the longest first wherever it stands, and puts a blank
+                 before a text that follows one; of
                  pieces_hf.json the ids by the package tokenizers, also when blanks are Metaspace's
 """
 import json
@@ -34,13 +36,16 @@ COMMON = dict(input=TEXT, normalization_rule_name="identity", remove_extra_white
 RUNS = (["\n" * i for i in range(1, 11)] + ["\t" * i for i in range(1, 5)]
         + ["\u2581" * i for i in range(2, 9)] + list("0123456789"))
 NAMES = ["<|separator|>", "<|mask|>", "<|control1|>"]
-PLAIN = ["", " ", "  ", "   ", "a", " a", "a ", "  a  ", "a  b   c", "\n", "\n\n\n", "a\nb", "\ta\t\tb",
-         "\r\n", "Hello, world!", "In the beginning God created the heaven and the earth.",
-         "1984 and 2001", "3.14159", "x y", "xx yy", "ab ba", "ab\u2581ba", "\u2581", "a\u2581b", "\u2581\u2581",
-         "naïve café", "дружба народов", "漢字かな交じり文", "한국어", "😀🎉👩‍👧", "\u0000", "a\u0000b", "\u00a0\u2003\u3000",
-         "<0x0A>", "[PAD570]", "UPPER lower MiXeD", "e\u0301 \u00e9", "\ufeffbom", "\ufffd", "\U0010ffff",
+PLAIN = ["", " ", "  ", "   ", "a", " a", "a ", "  a  ", "a  b   c", "\n", "\n\n\n", "a\nb",
+         "\ta\t\tb", "\r\n", "Hello, world!", "In the beginning God created the heaven and the earth.",
+         "1984 and 2001", "3.14159", "x y", "xx yy", "ab ba", "ab\u2581ba", "\u2581", "a\u2581b",
+         "\u2581\u2581", "naïve café", "дружба народов", "漢字かな交じり文", "한국어", "😀🎉👩‍👧", "\u0000", "a\u0000b",
+         "\u00a0\u2003\u3000",
+         "<0x0A>", "[PAD570]", "UPPER lower MiXeD", "e\u0301 \u00e9", "\ufeffbom", "\ufffd",
+         "\U0010ffff",
          "the\n\n\n\n\n\n\n\n\n\n\nend", " " * 20 + "x", "a" * 200, "of the " * 30]
-SPECIAL = ["<|separator|>", "a<|separator|>b", "a <|separator|> b", "<|mask|><|mask|>",
+OVER = ["<<a", "<a>>>>", ">>>>>!"]
+SPECIAL = ["<<a>>>>x", "<<a>>>>>!", "<<a <a>>>>>!", "<|separator|>", "a<|separator|>b", "a <|separator|> b", "<|mask|><|mask|>",
            "[EOS]", "[PAD][BOS]x", "<s>hello</s>", "<unk> x", "<tool>call</tool>", "<|im|> \n<|im|>",
            "<|sep<|separator|>arator|>", "In [UNK] <|control1|>9"]
 
@@ -94,20 +99,23 @@ def write_gguf(path, p, defined, prefix, size):
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
-    return [t for t, k in zip(tokens, types) if k in (2, 3) or (k == 4 and prefix)]
+    return [t for t, k in zip(tokens, types) if k in (2, 3) or (k == 4 and prefix) or t in OVER]
 
 
 def to_hugging_face(out):
     p = train(out, "hf", model_type="bpe", vocab_size=420)
     vocab = {p.id_to_piece(i): i for i in range(p.vocab_size())}
     merges = []
-    for i in sorted((i for i in range(3, len(vocab)) if not p.is_byte(i)), key=lambda i: -p.get_score(i)):
+    ids = [i for i in range(3, len(vocab)) if not p.is_byte(i)]
+    for i in sorted(ids, key=lambda i: -p.get_score(i)):
         piece = p.id_to_piece(i)
         cuts = [(piece[:k], piece[k:]) for k in range(1, len(piece))]
         merges += [c for c in cuts if c[0] in vocab and c[1] in vocab]
     t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    t.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
-    t.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in ("<unk>", "<s>", "</s>")])
+    t.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"),
+                                         normalizers.Replace(" ", "\u2581")])
+    t.add_special_tokens([AddedToken(s, normalized=False, special=True)
+                          for s in ("<unk>", "<s>", "</s>")])
     t.add_tokens([AddedToken("<|im|>", normalized=False)])
     t.save(f"{out}/pieces_hf.json", pretty=False)
     os.remove(f"{out}/hf.model")
@@ -117,7 +125,8 @@ def to_hugging_face(out):
     tree = json.loads(t.to_str())
     for scheme in "first", "always", "never":
         tree["normalizer"] = None
-        tree["pre_tokenizer"] = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": False}
+        tree["pre_tokenizer"] = {"type": "Metaspace", "replacement": "\u2581",
+                                 "prepend_scheme": scheme, "split": False}
         u = Tokenizer.from_str(json.dumps(tree))
         ids[scheme] = [u.encode(s).ids for s in PLAIN + SPECIAL]
     return ids
@@ -126,7 +135,7 @@ def to_hugging_face(out):
 def main():
     out = sys.argv[2] if len(sys.argv) > 2 else "testdata/vocabulary"
     os.makedirs(out, exist_ok=True)
-    odd = ["<|im|>", "ab ba", "x\u2581y", "\u2581\u2581", "\u2581\u2581\u2581\u2581"]
+    odd = ["<|im|>", "ab ba", "x\u2581y", "\u2581\u2581", "\u2581\u2581\u2581\u2581"] + OVER
     models = {
         "grok1": (train(out, "grok1", model_type="bpe", vocab_size=560, split_digits=True,
                         pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]",
