@@ -37,17 +37,18 @@ RUNS = (["\n" * i for i in range(1, 11)] + ["\t" * i for i in range(1, 5)]
         + ["\u2581" * i for i in range(2, 9)] + list("0123456789"))
 NAMES = ["<|separator|>", "<|mask|>", "<|control1|>"]
 PLAIN = ["", " ", "  ", "   ", "a", " a", "a ", "  a  ", "a  b   c", "\n", "\n\n\n", "a\nb",
-         "\ta\t\tb", "\r\n", "Hello, world!", "In the beginning God created the heaven and the earth.",
-         "1984 and 2001", "3.14159", "x y", "xx yy", "ab ba", "ab\u2581ba", "\u2581", "a\u2581b",
-         "\u2581\u2581", "naïve café", "дружба народов", "漢字かな交じり文", "한국어", "😀🎉👩‍👧", "\u0000", "a\u0000b",
-         "\u00a0\u2003\u3000",
-         "<0x0A>", "[PAD570]", "UPPER lower MiXeD", "e\u0301 \u00e9", "\ufeffbom", "\ufffd",
-         "\U0010ffff",
-         "the\n\n\n\n\n\n\n\n\n\n\nend", " " * 20 + "x", "a" * 200, "of the " * 30]
+         "\ta\t\tb", "\r\n", "Hello, world!",
+         "In the beginning God created the heaven and the earth.", "1984 and 2001", "3.14159",
+         "x y", "xx yy", "ab ba", "ab\u2581ba", "\u2581", "a\u2581b", "\u2581\u2581",
+         "naïve café", "дружба народов", "漢字かな交じり文", "한국어", "😀🎉👩‍👧", "\u0000", "a\u0000b",
+         "\u00a0\u2003\u3000", "<0x0A>", "[PAD570]", "UPPER lower MiXeD", "e\u0301 \u00e9",
+         "\ufeffbom", "\ufffd", "\U0010ffff", "the\n\n\n\n\n\n\n\n\n\n\nend", " " * 20 + "x",
+         "a" * 200, "of the " * 30]
 OVER = ["<<a", "<a>>>>", ">>>>>!"]
-SPECIAL = ["<<a>>>>x", "<<a>>>>>!", "<<a <a>>>>>!", "<|separator|>", "a<|separator|>b", "a <|separator|> b", "<|mask|><|mask|>",
-           "[EOS]", "[PAD][BOS]x", "<s>hello</s>", "<unk> x", "<tool>call</tool>", "<|im|> \n<|im|>",
-           "<|sep<|separator|>arator|>", "In [UNK] <|control1|>9"]
+SPECIAL = ["<<a>>>>x", "<<a>>>>>!", "<<a <a>>>>>!", "<|separator|>", "a<|separator|>b",
+           "a <|separator|> b", "<|mask|><|mask|>", "[EOS]", "[PAD][BOS]x", "<s>hello</s>",
+           "<unk> x", "<tool>call</tool>", "<|im|> \n<|im|>", "<|sep<|separator|>arator|>",
+           "In [UNK] <|control1|>9"]
 
 
 def train(out, name, **more):
