@@ -6,27 +6,40 @@
 #include "formats/io.h"
 #include "verify/tokenizer.h"
 
-/* A tokenizer's file is a catalog of nothing else. */
-static gk_tokenizer *open_alone(const char *path, gk_err *err)
+/* A tokenizer's file is a catalog of nothing else; found in a directory, it has what stands
+ * beside it and adds tokens. */
+static gk_tokenizer *open_alone(const gk_cli *cli, const char *path, gk_err *err)
 {
+    static const char *const beside[] = {"tokenizer_config.json", "added_tokens.json"};
     const size_t len = strlen(path);
     const bool tok = len >= 9 && strcmp(path + len - 9, ".tok.json") == 0;
-    gk_extra extra = {.name = tok ? "tokenizer.tok.json" : "tokenizer.json", .path = path};
-    const gk_catalog c = {.extra = &extra, .n_extras = 1};
+    const bool pieces = len >= 6 && strcmp(path + len - 6, ".model") == 0;
+    gk_extra extra[3] = {{.path = path}};
+    gk_catalog c = {.extra = extra, .n_extras = 1};
 
+    extra[0].name = pieces ? "tokenizer.model" : tok ? "tokenizer.tok.json" : "tokenizer.json";
+    for (size_t i = 0; path != cli->arg[0] && i < 2; i++) {
+        const char *other = gk_path_join(cli->arena, cli->arg[0], beside[i], err);
+        if (other == NULL)
+            return NULL;
+        if (gk_path_kind_of(other) == GK_PATH_FILE)
+            extra[c.n_extras++] = (gk_extra){.name = beside[i], .path = other};
+    }
     return gk_tokenizer_open(&c, err);
 }
 
 /* Returns the tokenizer's file when MODEL is one, or a directory that has one. */
 static const char *file_alone(const gk_cli *cli, gk_err *err)
 {
-    static const char *const names[] = {"tokenizer.tok.json", "tokenizer.json"};
+    static const char *const names[] = {"tokenizer.tok.json", "tokenizer.json",
+                                        "tokenizer.model"};
     const char *path = cli->arg[0];
 
     if (gk_path_kind_of(path) == GK_PATH_FILE) {
         const size_t len = strlen(path);
         const bool index = len >= 11 && strcmp(path + len - 11, ".index.json") == 0;
-        return len >= 5 && strcmp(path + len - 5, ".json") == 0 && !index ? path : NULL;
+        const bool json = len >= 5 && strcmp(path + len - 5, ".json") == 0 && !index;
+        return json || (len >= 6 && strcmp(path + len - 6, ".model") == 0) ? path : NULL;
     }
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *file = gk_path_join(cli->arena, path, names[i], err);
@@ -45,11 +58,11 @@ static gk_tokenizer *open_tokenizer(const gk_cli *cli, gk_err *err)
     if (err->code != GK_OK)
         return NULL;
     if (alone == cli->arg[0])
-        return open_alone(alone, err);
+        return open_alone(cli, alone, err);
     const gk_open_options opening = gk_cli_opening(cli);
     gk_catalog *c = gk_catalog_open_with(cli->arg[0], &opening, &own);
     if (c == NULL && alone != NULL && own.code == GK_ERR_FORMAT)
-        return open_alone(alone, err);
+        return open_alone(cli, alone, err);
     if (c == NULL)
         *err = own;
     gk_tokenizer *t = c == NULL ? NULL : gk_tokenizer_open(c, err);

@@ -2,6 +2,9 @@
 #include "formats/bpe.h"
 
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SHORT_WORD 64 /* bytes; longer ones use a heap, or a run of 'a' would be quadratic */
@@ -83,12 +86,14 @@ static uint32_t *new_table(uint64_t n, uint64_t *n_slots, gk_err *err)
 /* Tokens that are normal, or those that are not. */
 static bool enter_tokens(gk_bpe *b, bool normal, gk_err *err)
 {
+    const bool unique = normal || b->v->kind == GK_SENTENCEPIECE;
+
     for (uint64_t i = 0; i < b->v->n; i++) {
         const gk_token *t = &b->v->token[i];
         if ((t->type == GK_TOKEN_NORMAL) != normal || t->len == 0)
             continue;
         uint32_t *slot = find_slot(b, b->v->pool.data + t->off, t->len);
-        if (*slot != 0 && normal) {
+        if (*slot != 0 && unique) {
             gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
                     "duplicate: token %" PRIu64 " has the bytes of another", i);
             return gk_fail_at(err, b->v->file, NULL);
@@ -99,35 +104,91 @@ static bool enter_tokens(gk_bpe *b, bool normal, gk_err *err)
     return true;
 }
 
-bool gk_bpe_init(gk_bpe *b, const gk_vocabulary *v, gk_err *err)
+/* A byte's token: its own bytes, of pieces <0xHH> or else the same. */
+static void enter_bytes(gk_bpe *b)
 {
-    const bool by_merges = v->kind == GK_BPE_MERGES;
+    char name[8];
 
-    *b = (gk_bpe){.v = v};
-    b->slot = new_table(v->n, &b->n_slots, err);
-    if (b->slot == NULL || !enter_tokens(b, true, err)
-        || (by_merges && !enter_tokens(b, false, err)))
-        return false;
     for (unsigned i = 0; i < 256; i++) {
         const char byte = (char)i;
-        b->byte[i] = gk_bpe_find(b, &byte, 1);
+        b->byte[i] = GK_NO_TOKEN;
+        if (b->v->kind == GK_SENTENCEPIECE) {
+            snprintf(name, sizeof name, "<0x%02X>", i);
+            b->byte[i] = gk_bpe_find(b, name, 6);
+        }
+        if (b->byte[i] == GK_NO_TOKEN)
+            b->byte[i] = gk_bpe_find(b, &byte, 1);
     }
-    if (!by_merges)
-        return true;
-    b->pair = new_table(v->n_merges, &b->n_pairs, err);
-    for (uint64_t i = 0; b->pair != NULL && i < v->n_merges; i++) {
-        uint32_t *pair = find_pair(b, v->merge[i].left, v->merge[i].right);
+}
+
+typedef struct scored {
+    float score;
+    uint32_t id;
+} scored;
+
+/* Highest first. */
+static int by_score(const void *a, const void *b)
+{
+    const scored *x = a, *y = b;
+
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static bool rank_scores(gk_bpe *b, gk_err *err)
+{
+    const uint64_t n = b->v->n;
+    scored *order = gk_alloc(n, sizeof *order, err);
+    uint32_t rank = 0;
+
+    b->rank = gk_alloc(n, sizeof *b->rank, err);
+    for (uint64_t i = 0; order != NULL && i < n; i++) {
+        const float score = b->v->token[i].score;
+        order[i] = (scored){isnan(score) ? -INFINITY : score, (uint32_t)i};
+    }
+    if (order != NULL && b->rank != NULL && n > 0) {
+        qsort(order, (size_t)n, sizeof *order, by_score);
+        for (uint64_t i = 0; i < n; i++) {
+            rank += i > 0 && order[i].score != order[i - 1].score;
+            b->rank[order[i].id] = rank;
+        }
+    }
+    gk_free(order);
+    return order != NULL && b->rank != NULL;
+}
+
+static bool enter_merges(gk_bpe *b, gk_err *err)
+{
+    b->pair = new_table(b->v->n_merges, &b->n_pairs, err);
+    for (uint64_t i = 0; b->pair != NULL && i < b->v->n_merges; i++) {
+        uint32_t *pair = find_pair(b, b->v->merge[i].left, b->v->merge[i].right);
         if (*pair == 0)
             *pair = (uint32_t)i + 1;
     }
     return b->pair != NULL;
 }
 
+bool gk_bpe_init(gk_bpe *b, const gk_vocabulary *v, gk_err *err)
+{
+    const bool by_ranks = v->kind == GK_BPE_RANKS;
+    const bool by_scores = v->kind == GK_SENTENCEPIECE && !v->has_merges;
+
+    *b = (gk_bpe){.v = v};
+    b->slot = new_table(v->n, &b->n_slots, err);
+    if (b->slot == NULL || !enter_tokens(b, true, err)
+        || (!by_ranks && !enter_tokens(b, false, err)))
+        return false;
+    enter_bytes(b);
+    return by_ranks || (by_scores ? rank_scores(b, err) : enter_merges(b, err));
+}
+
 void gk_bpe_free(gk_bpe *b)
 {
     gk_free(b->slot);
     gk_free(b->pair);
-    b->slot = b->pair = NULL;
+    gk_free(b->rank);
+    b->slot = b->pair = b->rank = NULL;
 }
 
 /* ---- merging ------------------------------------------------------------------- */
@@ -154,6 +215,8 @@ static uint32_t rank_of(const merging *m, uint32_t left, uint32_t right, uint64_
 
     if (m->b->pair == NULL) {
         rank = *joined = gk_bpe_find(m->b, m->word + begin, end - begin);
+        if (rank != GK_NO_TOKEN && m->b->rank != NULL)
+            rank = m->b->rank[rank];
     } else {
         rank = *find_pair(m->b, left, right) - 1; /* none: 0 - 1 is NO_RANK */
         *joined = rank == NO_RANK ? GK_NO_TOKEN : m->b->v->merge[rank].joined;
@@ -172,6 +235,31 @@ static bool byte_token(const merging *m, uint64_t at, uint32_t *id, gk_err *err)
     return gk_fail_at(err, m->b->v->file, NULL);
 }
 
+/* What a word begins as: the token and bytes of the part at `at`, a byte or of pieces a
+ * character, which need not have a token. */
+static bool first_token(const merging *m, uint64_t at, uint32_t *id, uint32_t *len, gk_err *err)
+{
+    *len = 1;
+    if (m->b->v->kind != GK_SENTENCEPIECE)
+        return byte_token(m, at, id, err);
+    const int n = gk_utf8_len(m->word + at, m->len - at);
+    if (n > 1)
+        *len = (uint32_t)n;
+    *id = gk_bpe_find(m->b, m->word + at, *len);
+    return true;
+}
+
+static bool add_part(const merging *m, uint32_t id, uint64_t begin, uint64_t end, gk_ids *out,
+                     gk_err *err)
+{
+    if (id != GK_NO_TOKEN)
+        return gk_ids_add(out, id, err);
+    for (; begin < end; begin++)
+        if (!byte_token(m, begin, &id, err) || !gk_ids_add(out, id, err))
+            return false;
+    return true;
+}
+
 /* A part of a short word, and the merge with the part that follows. */
 typedef struct part {
     uint32_t begin, id;
@@ -187,14 +275,14 @@ static void rank_part(const merging *m, part *p)
 static bool merge_short(const merging *m, gk_ids *out, gk_err *err)
 {
     part p[SHORT_WORD + 1];
-    unsigned n = (unsigned)m->len;
+    unsigned n = 0;
 
-    for (unsigned i = 0; i < n; i++) {
-        p[i] = (part){.begin = i, .rank = NO_RANK};
-        if (!byte_token(m, i, &p[i].id, err))
+    for (uint32_t at = 0, len; at < m->len; at += len, n++) {
+        p[n] = (part){.begin = at, .rank = NO_RANK};
+        if (!first_token(m, at, &p[n].id, &len, err))
             return false;
     }
-    p[n] = (part){.begin = n};
+    p[n] = (part){.begin = (uint32_t)m->len};
     for (unsigned i = 0; i + 1 < n; i++)
         rank_part(m, &p[i]);
     while (n > 1) {
@@ -214,7 +302,7 @@ static bool merge_short(const merging *m, gk_ids *out, gk_err *err)
             rank_part(m, &p[at - 1]);
     }
     for (unsigned i = 0; i < n; i++)
-        if (!gk_ids_add(out, p[i].id, err))
+        if (!add_part(m, p[i].id, p[i].begin, p[i + 1].begin, out, err))
             return false;
     return true;
 }
@@ -263,13 +351,17 @@ static pair pop(merging *m)
 
 static bool merge_heap(merging *m, gk_err *err)
 {
-    for (uint32_t i = 0; i < m->len; i++) {
-        m->end[i] = i + 1;
-        m->prev[i] = i - 1; /* of the first: UINT32_MAX */
-        if (!byte_token(m, i, &m->id[i], err))
+    uint32_t before = UINT32_MAX; /* of the first */
+
+    for (uint32_t i = 0, len; i < m->len; i += len) {
+        if (!first_token(m, i, &m->id[i], &len, err))
             return false;
+        for (uint32_t k = 0; k < len; k++)
+            m->end[i + k] = k == 0 ? i + len : 0;
+        m->prev[i] = before;
+        before = i;
     }
-    for (uint32_t i = 0; i + 1 < m->len; i++)
+    for (uint32_t i = 0; m->end[i] < m->len; i = m->end[i])
         push(m, i);
     while (m->n > 0) {
         const pair p = pop(m);
@@ -298,7 +390,7 @@ static bool merge_long(merging *m, gk_ids *out, gk_err *err)
     bool ok = m->end != NULL && m->prev != NULL && m->id != NULL && m->heap != NULL
               && merge_heap(m, err);
     for (uint64_t i = 0; ok && i < m->len; i = m->end[i])
-        ok = gk_ids_add(out, m->id[i], err);
+        ok = add_part(m, m->id[i], i, m->end[i], out, err);
     gk_free(m->end);
     gk_free(m->prev);
     gk_free(m->id);
@@ -320,7 +412,7 @@ bool gk_bpe_merge(const gk_bpe *b, const char *word, uint64_t len, uint32_t belo
 
 bool gk_bpe_word(const gk_bpe *b, const char *word, uint64_t len, gk_ids *out, gk_err *err)
 {
-    if (b->pair == NULL || b->v->ignore_merges) {
+    if (b->v->kind == GK_BPE_RANKS || b->v->ignore_merges) {
         const uint32_t whole = gk_bpe_find(b, word, len);
         if (whole != GK_NO_TOKEN)
             return gk_ids_add(out, whole, err);

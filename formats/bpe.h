@@ -1,9 +1,14 @@
-/* formats/bpe.h - byte pair encoding of one word, by ranks or by a list of merges.
+/* formats/bpe.h - byte pair encoding of one word, by ranks, a list of merges, or scores.
  *
  * A word begins as its single bytes. By ranks, the adjacent pair whose joined bytes are
  * the token of the lowest id is merged, again and again (openai/tiktoken src/lib.rs
  * @4e71bbe0); by merges, the pair that stands first in the list (openai/gpt-2
- * src/encoder.py). Leftmost on ties. */
+ * src/encoder.py). Leftmost on ties.
+ *
+ * Of SentencePiece's pieces a word begins as its characters, the pair whose joined bytes are
+ * the piece of the highest score is merged (of a vocabulary with merges: the pair that stands
+ * first), and characters that are no piece in the end become their bytes' pieces, <0x00> ..
+ * <0xFF> (ggml-org/llama.cpp src/llama-vocab.cpp, llm_tokenizer_spm). */
 #ifndef GK_FORMATS_BPE_H
 #define GK_FORMATS_BPE_H
 
@@ -25,11 +30,13 @@ typedef struct gk_bpe {
     uint64_t n_slots;
     uint32_t *pair; /* by left and right: index of the merge + 1   */
     uint64_t n_pairs;
+    uint32_t *rank;     /* of pieces: by id, 0 has the highest score; equal ones are equal */
     uint32_t byte[256]; /* the token of a single byte, GK_NO_TOKEN */
 } gk_bpe;
 
 /* Indexes v; of a merges vocabulary also tokens that are not normal, after those that are.
- * False: FORMAT for two normal tokens with the same bytes, NOMEM. Free it in any case. */
+ * False: FORMAT for two normal tokens (of pieces: any two) with the same bytes, NOMEM. Free
+ * it in any case. */
 bool gk_bpe_init(gk_bpe *b, const gk_vocabulary *v, gk_err *err);
 void gk_bpe_free(gk_bpe *b);
 

@@ -10,7 +10,8 @@
 
 #define MAX_TEMPLATE_BYTES (1u << 20)
 
-static const char tok_json[] = "tokenizer.tok.json", hf_json[] = "tokenizer.json";
+static const char tok_json[] = "tokenizer.tok.json", hf_json[] = "tokenizer.json",
+                  pieces_model[] = "tokenizer.model";
 
 /* llama.cpp knows a Grok-2 template by the words from 'Assistant: ' to <|separator|>, both
  * blanks before the plus included (src/llama-chat.cpp). */
@@ -51,6 +52,42 @@ bool gk_vocabulary_add(gk_vocabulary *v, const char *bytes, uint64_t len, gk_tok
     return gk_text_ok(&v->pool, err);
 }
 
+/* As llama.cpp's converter calls it. */
+bool gk_vocabulary_add_hole(gk_vocabulary *v, gk_text *scratch, gk_err *err)
+{
+    gk_text_clear(scratch);
+    gk_text_printf(scratch, "[PAD%" PRIu64 "]", v->n);
+    return gk_text_ok(scratch, err)
+           && gk_vocabulary_add(v, scratch->data, scratch->len, GK_TOKEN_UNUSED,
+                                GK_PAD_SCORE, err);
+}
+
+bool gk_vocabulary_set(gk_vocabulary *v, uint64_t i, const char *bytes, uint64_t len,
+                       gk_token_type type, float score, gk_err *err)
+{
+    gk_text scratch = {0};
+    bool ok = i < GK_MAX_TOKENS && (i < v->n || i - v->n <= GK_MAX_HOLES);
+
+    if (!ok)
+        return gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF,
+                       "a token of id %" PRIu64 " among %" PRIu64 ", more than %d ids have none", i,
+                       v->n, GK_MAX_HOLES);
+    while (ok && v->n < i)
+        ok = gk_vocabulary_add_hole(v, &scratch, err);
+    gk_text_free(&scratch);
+    ok = ok && gk_vocabulary_add(v, bytes, len, type, score, err);
+    if (ok && i + 1 < v->n) { /* it stands behind the last one: it moves to its place */
+        v->n--;
+        v->token[i] = v->token[v->n];
+    }
+    return ok;
+}
+
+bool gk_vocabulary_looks_special(const char *name, uint64_t len)
+{
+    return len > 4 && memcmp(name, "<|", 2) == 0 && memcmp(name + len - 2, "|>", 2) == 0;
+}
+
 bool gk_vocabulary_unspell(gk_vocabulary *v, uint64_t i, gk_text *scratch, gk_err *err)
 {
     gk_token *t = &v->token[i];
@@ -70,6 +107,15 @@ bool gk_vocabulary_unspell(gk_vocabulary *v, uint64_t i, gk_text *scratch, gk_er
     return gk_text_ok(scratch, err);
 }
 
+/* Pieces of SentencePiece's are spelled as they are. */
+static bool read_side(const gk_vocabulary *v, gk_text *out, const char *spelled, uint64_t len)
+{
+    if (v->kind != GK_SENTENCEPIECE)
+        return gk_alphabet_read(out, spelled, len);
+    gk_text_add(out, spelled, len);
+    return true;
+}
+
 bool gk_vocabulary_add_merge(gk_vocabulary *v, const gk_bpe *b, const gk_text *spelled,
                              uint64_t len_left, gk_text *scratch, gk_err *err)
 {
@@ -80,9 +126,9 @@ bool gk_vocabulary_add_merge(gk_vocabulary *v, const gk_bpe *b, const gk_text *s
         return gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "more than %u merges", 4 * GK_MAX_TOKENS);
     gk_text_clear(scratch);
     if (len_left > 0 && len_left < spelled->len
-        && gk_alphabet_read(scratch, spelled->data, len_left)) {
+        && read_side(v, scratch, spelled->data, len_left)) {
         const uint64_t middle = scratch->len;
-        if (gk_alphabet_read(scratch, spelled->data + len_left, spelled->len - len_left)
+        if (read_side(v, scratch, spelled->data + len_left, spelled->len - len_left)
             && gk_text_ok(scratch, err)) {
             m.left = gk_bpe_find(b, scratch->data, middle);
             m.right = gk_bpe_find(b, scratch->data + middle, scratch->len - middle);
@@ -105,7 +151,7 @@ bool gk_vocabulary_add_merge(gk_vocabulary *v, const gk_bpe *b, const gk_text *s
 
 /* ---- files beside the tokenizer ---------------------------------------------------- */
 
-static gk_json *load_extra(gk_arena *a, const gk_extra *extra, gk_err *err)
+gk_json *gk_vocabulary_json(gk_arena *a, const gk_extra *extra, gk_err *err)
 {
     gk_file *f = gk_extra_open(a, extra, err);
     uint64_t len;
@@ -170,7 +216,7 @@ static void name_special(const gk_vocabulary *v, const gk_json *config, const ch
 
 static bool read_config(gk_vocabulary *v, const gk_extra *extra, bool is_hf, gk_err *err)
 {
-    gk_json *config = load_extra(v->arena, extra, err);
+    gk_json *config = gk_vocabulary_json(v->arena, extra, err);
     bool ok = config != NULL;
 
     if (ok && is_hf) {
@@ -209,24 +255,52 @@ static bool has_gguf(const gk_catalog *c)
 
 bool gk_vocabulary_has(const gk_catalog *c)
 {
-    return has_gguf(c) || gk_extra_find(c, tok_json) != NULL || gk_extra_find(c, hf_json) != NULL;
+    return has_gguf(c) || gk_extra_find(c, tok_json) != NULL || gk_extra_find(c, hf_json) != NULL
+           || gk_extra_find(c, pieces_model) != NULL;
+}
+
+static bool begin(gk_vocabulary *v, gk_err *err)
+{
+    *v = (gk_vocabulary){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .sep = -1};
+    v->arena = gk_arena_new(err);
+    return v->arena != NULL;
+}
+
+/* A tokenizer.json that is of no kind read here often says what the tokenizer.model beside
+ * it says: Llama's is BPE over characters. */
+static bool read_hf_or_pieces(const gk_catalog *c, gk_vocabulary *v, gk_err *err)
+{
+    const gk_extra *hf = gk_extra_find(c, hf_json), *pieces = gk_extra_find(c, pieces_model);
+    gk_err own = {0};
+
+    if (hf != NULL) {
+        /* of the same pieces tokenizer.model has the scores */
+        if (gk_vocabulary_from_hf(v, hf, &own)
+            && (pieces == NULL || (v->cannot == NULL && v->kind != GK_SENTENCEPIECE)))
+            return read_beside(c, v, true, err);
+        if (pieces == NULL || (own.code != GK_OK && own.code != GK_ERR_UNSUPPORTED))
+            return *err = own, false;
+        gk_vocabulary_free(v);
+        if (!begin(v, err))
+            return false;
+    }
+    return pieces == NULL
+           || (gk_vocabulary_from_sentencepiece(v, c, pieces, err) && read_beside(c, v, true, err));
 }
 
 static bool read_any(const gk_catalog *c, gk_vocabulary *v, uint64_t embedding_rows,
                      gk_findings *found, gk_err *err)
 {
-    const gk_extra *tok = gk_extra_find(c, tok_json), *hf = gk_extra_find(c, hf_json);
+    const gk_extra *tok = gk_extra_find(c, tok_json);
 
-    *v = (gk_vocabulary){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .sep = -1};
-    v->arena = gk_arena_new(err);
-    if (v->arena == NULL)
+    if (!begin(v, err))
         return false;
     if (has_gguf(c))
         return gk_vocabulary_from_gguf(v, c, err);
     if (tok != NULL)
         return gk_vocabulary_from_tok_json(v, tok, embedding_rows, found, err)
                && (v->n == 0 || read_beside(c, v, false, err));
-    return hf == NULL || (gk_vocabulary_from_hf(v, hf, err) && read_beside(c, v, true, err));
+    return read_hf_or_pieces(c, v, err);
 }
 
 bool gk_vocabulary_read(const gk_catalog *c, gk_vocabulary *out, gk_err *err)

@@ -1,9 +1,11 @@
 /* formats/vocabulary.h - what the files of a model say about its tokens.
  *
- * Three sources, in this order: the keys tokenizer.* of a GGUF (docs/gguf.md of
+ * Four sources, in this order: the keys tokenizer.* of a GGUF (docs/gguf.md of
  * ggml-org/ggml @d99724f), xAI's tokenizer.tok.json (sglang srt/tokenizer/
- * tiktoken_tokenizer.py @1e950181), Hugging Face's tokenizer.json (tokenizers 0.23).
- * Whatever spelling the file has, the bytes here are those that a token stands for. */
+ * tiktoken_tokenizer.py @1e950181), Hugging Face's tokenizer.json (tokenizers 0.23), unless
+ * it is of a kind that is not read here, and SentencePiece's tokenizer.model (google/
+ * sentencepiece src/sentencepiece_model.proto, 0.2). Whatever spelling the file has, the
+ * bytes here are those that a token stands for; only SentencePiece's stay spelled. */
 #ifndef GK_FORMATS_VOCABULARY_H
 #define GK_FORMATS_VOCABULARY_H
 
@@ -18,7 +20,8 @@
 typedef enum gk_vocabulary_kind {
     GK_BPE_RANKS,     /* byte level BPE; a token's id is its rank (tiktoken)        */
     GK_BPE_MERGES,    /* byte level BPE with a list of merges (GPT-2, llama.cpp)    */
-    GK_SENTENCEPIECE, /* GGUF "llama": bytes are the pieces as spelled, with scores */
+    GK_SENTENCEPIECE, /* GGUF "llama": bytes are the pieces as spelled (U+2581 for a
+                         blank, <0x0A> for a byte), with scores or a list of merges  */
 } gk_vocabulary_kind;
 
 typedef enum gk_token_type { /* as ggml numbers them */
@@ -62,6 +65,17 @@ typedef struct gk_vocabulary {
     unsigned n_patterns;
     const char *pre;    /* tokenizer.ggml.pre; NULL: llama.cpp has no name for it */
     const char *cannot; /* why no text can be encoded, NULL when it can           */
+    bool is_nfc;        /* texts are made NFC first; below U+0300 they are          */
+
+    /* Of SentencePiece's. */
+    bool is_unigram;        /* scores are those of a unigram model, not BPE's order */
+    bool add_space_prefix;  /* a blank comes before every text, and behind specials */
+    bool prefix_first;      /* only before the first text                           */
+    bool prefix_missing;    /* only where no blank stands                           */
+    bool has_odd_merges;    /* no scores lead to the same merges                    */
+    bool remove_extra_whitespaces;
+    const char *charsmap;   /* the normalizer's table, NULL: texts stay as they are */
+    uint64_t charsmap_len;
 
     int64_t bos, eos, unk, pad, sep; /* -1: none */
     bool add_bos, add_eos;

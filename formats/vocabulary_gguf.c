@@ -6,6 +6,7 @@
  *   tokenizer.ggml.token_type   integers, optional: all normal
  *   tokenizer.ggml.scores       numbers, optional
  *   tokenizer.ggml.merges       "left right", optional
+ *   tokenizer.ggml.add_space_prefix, remove_extra_whitespaces   of llama; true, false
  *   tokenizer.ggml.{bos,eos,unknown,padding,seperator}_token_id (sic), add_{bos,eos}_token
  *   tokenizer.chat_template
  *
@@ -135,13 +136,22 @@ static int64_t id_of(const walk *w, const char *key)
     return gk_gguf_uint(w->g, key, &id) && id < w->v->n ? (int64_t)id : -1;
 }
 
+/* llama.cpp's own ids, for keys that a llama vocabulary does not have. */
+static int64_t id_or(const walk *w, const char *key, int64_t otherwise)
+{
+    const bool there = gk_gguf_find(w->g, key) != NULL || w->v->kind != GK_SENTENCEPIECE
+                       || (uint64_t)otherwise >= w->v->n;
+
+    return there ? id_of(w, key) : otherwise;
+}
+
 static bool read_ids(walk *w)
 {
     gk_vocabulary *v = w->v;
 
-    v->bos = id_of(w, KEY("bos_token_id"));
-    v->eos = id_of(w, KEY("eos_token_id"));
-    v->unk = id_of(w, KEY("unknown_token_id"));
+    v->bos = id_or(w, KEY("bos_token_id"), 1);
+    v->eos = id_or(w, KEY("eos_token_id"), 2);
+    v->unk = id_or(w, KEY("unknown_token_id"), 0);
     v->pad = id_of(w, KEY("padding_token_id"));
     v->sep = id_of(w, KEY("seperator_token_id"));
     gk_gguf_bool(w->g, KEY("add_bos_token"), &v->add_bos);
@@ -184,8 +194,9 @@ static bool read_model(walk *w, const char *model)
         return false;
     if (strcmp(model, "llama") == 0) {
         w->v->kind = GK_SENTENCEPIECE;
-        w->v->add_bos = true;
-        w->v->cannot = "its tokens are SentencePiece's";
+        w->v->add_bos = w->v->add_space_prefix = true;
+        gk_gguf_bool(w->g, KEY("add_space_prefix"), &w->v->add_space_prefix);
+        gk_gguf_bool(w->g, KEY("remove_extra_whitespaces"), &w->v->remove_extra_whitespaces);
     } else if (!read_gpt2(w)) {
         return false;
     }

@@ -1,4 +1,4 @@
-/* formats/vocabulary_hf.c - Hugging Face's tokenizer.json, byte level BPE only.
+/* formats/vocabulary_hf.c - Hugging Face's tokenizer.json, BPE only.
  *
  *   {"added_tokens":[{"id":0,"content":"<|pad|>","special":true, ...}, ...],
  *    "normalizer":null,
@@ -10,9 +10,18 @@
  *        "vocab":{"!":0, ...},                  spelled in GPT-2's alphabet
  *        "merges":["a b", ...] or [["a","b"], ...]}}
  *
+ * SentencePiece's BPE (Llama 2, Mistral) has characters with byte_fallback, and blanks are made
+ * U+2581 either by
+ *    "normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"\u2581"},
+ *        {"type":"Replace","pattern":{"String":" "},"content":"\u2581"}]}, "pre_tokenizer":null
+ * or by
+ *    "normalizer":null, "pre_tokenizer":{"type":"Metaspace","replacement":"\u2581",
+ *        "prepend_scheme":"first","split":false}
+ *
  * Vocabulary and merges are walked, the rest is small. Other models, and BPE over anything
- * but bytes, are UNSUPPORTED; what changes texts before they are cut (normalizers, stripping
- * specials) is read, but then no text can be encoded. Source: huggingface/tokenizers 0.23. */
+ * else, are UNSUPPORTED; what changes texts before they are cut (normalizers other than
+ * NFC, stripping specials) is read, but then no text can be encoded. Source:
+ * huggingface/tokenizers 0.23. */
 #include "formats/vocabulary_parts.h"
 
 #include <inttypes.h>
@@ -21,7 +30,6 @@
 
 #include "formats/scan.h"
 
-#define MAX_HOLES       65536
 #define MAX_SMALL_BYTES (8u << 20) /* of a member that is parsed as a tree */
 
 typedef struct entry {
@@ -39,7 +47,7 @@ typedef struct load {
     uint64_t n, cap;
     gk_json *pre_tokenizer, *normalizer, *post_processor;
     gk_text unk;
-    bool has_vocab, byte_level;
+    bool has_vocab, byte_level, byte_fallback, normalized_names;
     gk_err *err;
 } load;
 
@@ -123,10 +131,9 @@ static bool read_added(load *l)
             && (is_true(token, "lstrip") || is_true(token, "rstrip")
                 || is_true(token, "single_word")))
             cannot(l, "it has added tokens that strip blanks or stand as single words");
-        /* llama.cpp's converter takes every <|name|> for a control token */
+        l->normalized_names |= is_true(token, "normalized");
         e.special = is_true(token, "special")
-                    || (ok && e.len > 4 && memcmp(content, "<|", 2) == 0
-                        && memcmp(content + e.len - 2, "|>", 2) == 0);
+                    || (ok && gk_vocabulary_looks_special(content, e.len));
         ok = ok && add_row(l, &e, content);
         gk_json_free(token);
     }
@@ -182,6 +189,8 @@ static bool read_model_member(load *l)
     }
     if (key_is(l, "ignore_merges"))
         return read_flag(l, &l->v->ignore_merges);
+    if (key_is(l, "byte_fallback"))
+        return read_flag(l, &l->byte_fallback);
     if (key_is(l, "unk_token"))
         return read_string(l, &l->unk);
     if (key_is(l, "continuing_subword_prefix") || key_is(l, "end_of_word_suffix")) {
@@ -238,13 +247,20 @@ static int by_id(const void *a, const void *b)
     return x->added - y->added;
 }
 
-/* An id nobody has is called [PADi], as llama.cpp's converter does it. */
-static bool add_hole(load *l)
+/* "<0x0A>" */
+static bool is_byte(const char *s, uint64_t len)
 {
-    gk_text_clear(&l->scratch);
-    gk_text_printf(&l->scratch, "[PAD%" PRIu64 "]", l->v->n);
-    return gk_text_ok(&l->scratch, l->err)
-           && gk_vocabulary_add(l->v, l->scratch.data, l->scratch.len, GK_TOKEN_UNUSED, 0, l->err);
+    return len == 6 && memcmp(s, "<0x", 3) == 0 && s[5] == '>'
+           && strspn(s + 3, "0123456789ABCDEF") == 2;
+}
+
+static gk_token_type type_of(const load *l, const entry *e)
+{
+    if (e->added)
+        return e->special ? GK_TOKEN_CONTROL : GK_TOKEN_USER_DEFINED;
+    return l->v->kind == GK_SENTENCEPIECE && is_byte(l->pool.data + e->off, e->len)
+               ? GK_TOKEN_BYTE
+               : GK_TOKEN_NORMAL;
 }
 
 /* An added token stands over the one of the vocabulary that has its id. */
@@ -264,15 +280,12 @@ static bool add_tokens(load *l)
         if (again)
             continue;
         for (; l->v->n < e->id; holes++)
-            if (holes >= MAX_HOLES || !add_hole(l))
+            if (holes >= GK_MAX_HOLES || !gk_vocabulary_add_hole(l->v, &l->scratch, l->err))
                 return gk_fail(l->err, GK_ERR_LIMIT, GK_NO_OFF, "more than %d ids have no token",
-                               MAX_HOLES);
-        if (!gk_vocabulary_add(l->v, l->pool.data + e->off, e->len,
-                               !e->added    ? GK_TOKEN_NORMAL
-                               : e->special ? GK_TOKEN_CONTROL
-                                            : GK_TOKEN_USER_DEFINED,
-                               0, l->err)
-            || (!e->added && !gk_vocabulary_unspell(l->v, l->v->n - 1, &l->scratch, l->err)))
+                               GK_MAX_HOLES);
+        if (!gk_vocabulary_add(l->v, l->pool.data + e->off, e->len, type_of(l, e), 0, l->err)
+            || (!e->added && l->v->kind != GK_SENTENCEPIECE
+                && !gk_vocabulary_unspell(l->v, l->v->n - 1, &l->scratch, l->err)))
             return false;
     }
     return true;
@@ -303,6 +316,51 @@ static bool take_merge(load *l, uint64_t *len_left)
     return true;
 }
 
+static bool is_part(const gk_bpe *b, const char *s, uint64_t len)
+{
+    return gk_bpe_find(b, s, len) != GK_NO_TOKEN || (uint64_t)gk_utf8_len(s, len) == len;
+}
+
+/* In how many places llama.cpp could put token id together. */
+static uint64_t count_cuts(const gk_bpe *b, uint32_t id)
+{
+    const gk_token *t = &b->v->token[id];
+    const char *s = b->v->pool.data + t->off;
+    uint64_t n = 0;
+
+    for (uint64_t k = 1; k < t->len; k++)
+        n += ((unsigned char)s[k] & 0xC0) != 0x80 && is_part(b, s, k)
+             && is_part(b, s + k, t->len - k);
+    return n;
+}
+
+/* Scores that lead to the same merges, for a GGUF: of what a merge makes, its place in the
+ * list. They do when the merges that make a token stand together and are all there can be. */
+static bool score_merges(load *l)
+{
+    gk_vocabulary *v = l->v;
+    gk_bpe b = {0};
+    bool *made = gk_alloc(v->n, sizeof *made, l->err);
+    bool ok = made != NULL && gk_bpe_init(&b, v, l->err);
+
+    if (made != NULL)
+        memset(made, 0, (size_t)v->n);
+    for (uint64_t i = 0, next; ok && i < v->n_merges; i = next) {
+        const uint32_t id = v->merge[i].joined;
+        for (next = i; next < v->n_merges && v->merge[next].joined == id;)
+            next++;
+        v->has_odd_merges |= made[id] || count_cuts(&b, id) != next - i;
+        made[id] = true;
+        v->token[id].score = -(float)i;
+    }
+    for (uint32_t i = 0; ok && i < v->n; i++)
+        if (!made[i] && v->token[i].type == GK_TOKEN_NORMAL)
+            v->has_odd_merges |= count_cuts(&b, i) > 0;
+    gk_bpe_free(&b);
+    gk_free(made);
+    return ok;
+}
+
 static bool read_merges(load *l)
 {
     gk_bpe b = {0};
@@ -316,7 +374,7 @@ static bool read_merges(load *l)
              && gk_vocabulary_add_merge(l->v, &b, &l->text, len_left, &l->scratch, l->err);
     gk_bpe_free(&b);
     l->v->has_merges = ok && !l->merges.failed;
-    return l->v->has_merges;
+    return l->v->has_merges && (l->v->kind != GK_SENTENCEPIECE || score_merges(l));
 }
 
 /* ---- what is small ----------------------------------------------------------------- */
@@ -353,11 +411,82 @@ static bool read_step(load *l, const gk_json *step)
     return true;
 }
 
+/* NFC alone, or nothing. */
+static bool read_normalizer(load *l, const gk_json *node)
+{
+    const gk_json *list = gk_json_get(node, "normalizers");
+    bool ok = true;
+
+    if (node == NULL)
+        return true;
+    if (text_is(node, "type", "NFC"))
+        return l->v->is_nfc = true;
+    if (!text_is(node, "type", "Sequence"))
+        return false;
+    for (uint64_t i = 0; ok && i < gk_json_count(list); i++)
+        ok = text_is(gk_json_at(list, i), "type", "NFC");
+    l->v->is_nfc = ok && gk_json_count(list) > 0;
+    return ok;
+}
+
+/* ---- SentencePiece's blanks --------------------------------------------------------- */
+
+/* {"type":"Replace"}: a blank becomes U+2581; {"type":"Prepend"}: one more comes first. */
+static bool read_blanks(load *l, const gk_json *node, bool *replaced)
+{
+    if (text_is(node, "type", "Replace") && text_is(node, "content", GK_BLANK)
+        && text_is(gk_json_get(node, "pattern"), "String", " "))
+        return *replaced = true;
+    if (!text_is(node, "type", "Prepend") || !text_is(node, "prepend", GK_BLANK) || *replaced)
+        return false;
+    return l->v->add_space_prefix = true;
+}
+
+static bool read_metaspace(load *l, const gk_json *node)
+{
+    const char *scheme = gk_json_text(gk_json_get(node, "prepend_scheme"), NULL);
+    bool split = true, prefix = true;
+
+    gk_json_as_bool(gk_json_get(node, "split"), &split);
+    gk_json_as_bool(gk_json_get(node, "add_prefix_space"), &prefix);
+    if (!text_is(node, "type", "Metaspace") || !text_is(node, "replacement", GK_BLANK) || split)
+        return false;
+    l->v->add_space_prefix = scheme == NULL ? prefix : strcmp(scheme, "never") != 0;
+    l->v->prefix_first = scheme != NULL && strcmp(scheme, "first") == 0;
+    l->v->prefix_missing = true;
+    return true;
+}
+
+/* Returns whether the model is SentencePiece's, and sets the kind then. */
+static bool read_pieces(load *l)
+{
+    const gk_json *list = gk_json_get(l->normalizer, "normalizers");
+    bool ok = l->byte_fallback, replaced = false;
+
+    if (l->pre_tokenizer != NULL)
+        ok = ok && l->normalizer == NULL && read_metaspace(l, l->pre_tokenizer);
+    else if (text_is(l->normalizer, "type", "Sequence"))
+        for (uint64_t i = 0; ok && i < gk_json_count(list); i++)
+            ok = read_blanks(l, gk_json_at(list, i), &replaced);
+    else
+        ok = ok && read_blanks(l, l->normalizer, &replaced);
+    if (!ok || (l->pre_tokenizer == NULL && !replaced))
+        return false;
+    if (l->normalizer != NULL && l->normalized_names)
+        cannot(l, "it has added tokens that are looked for in the normalized text");
+    if (l->v->ignore_merges)
+        cannot(l, "it takes whole texts that are a token at once (ignore_merges)");
+    l->v->kind = GK_SENTENCEPIECE;
+    return true;
+}
+
 static bool read_steps(load *l)
 {
     const gk_json *steps = gk_json_get(l->pre_tokenizer, "pretokenizers");
     bool ok = true;
 
+    if (read_pieces(l))
+        return true;
     if (!text_is(l->pre_tokenizer, "type", "Sequence"))
         ok = l->pre_tokenizer == NULL || read_step(l, l->pre_tokenizer);
     else
@@ -365,9 +494,7 @@ static bool read_steps(load *l)
             ok = read_step(l, gk_json_at(steps, i));
     if (!ok || !l->byte_level)
         return ok && unsupported(l, "its BPE is not over bytes (no ByteLevel pre-tokenizer)");
-    if (l->normalizer != NULL
-        && (!text_is(l->normalizer, "type", "Sequence")
-            || gk_json_count(gk_json_get(l->normalizer, "normalizers")) > 0))
+    if (!read_normalizer(l, l->normalizer))
         cannot(l, "it changes texts by a normalizer, and none is applied here");
     if (l->v->n_patterns == 0 && l->v->cannot == NULL)
         cannot(l, "it does not cut texts into words");

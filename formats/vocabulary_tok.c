@@ -314,8 +314,12 @@ static bool can_write(const gk_vocabulary *v, gk_err *err)
 {
     bool single[256] = {false};
 
+    if (v->kind == GK_SENTENCEPIECE)
+        return cannot(v, err, "its tokens are SentencePiece's");
     if (v->cannot != NULL)
         return cannot(v, err, v->cannot);
+    if (v->is_nfc)
+        return cannot(v, err, "texts are normalized first (NFC)");
     if (v->n_patterns != 1)
         return cannot(v, err, "words are cut by no or more than one pattern");
     for (uint64_t i = 1; i < v->n_merges; i++)

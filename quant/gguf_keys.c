@@ -285,7 +285,7 @@ static void put_tokens(const gk_plan *p, const gk_vocabulary *v, gk_gguf_keys *o
     if (v->kind == GK_SENTENCEPIECE) {
         gk_gguf_put_array(out, "tokenizer.ggml.scores", GK_GGUF_F32, n);
         for (uint64_t i = 0; i < n; i++)
-            gk_gguf_add_f32(out, i < v->n ? v->token[i].score : -1000.0f);
+            gk_gguf_add_f32(out, i < v->n ? v->token[i].score : -10000.0f);
     }
     gk_gguf_put_array(out, "tokenizer.ggml.token_type", GK_GGUF_I32, n);
     for (uint64_t i = 0; i < n; i++)
@@ -298,16 +298,43 @@ static void put_tokens(const gk_plan *p, const gk_vocabulary *v, gk_gguf_keys *o
     gk_text_free(&word);
 }
 
+/* llama.cpp cuts texts by a unigram model only under the name t5, but makes the characters
+ * that have no piece unknown there: one with pieces for bytes keeps them under the name that
+ * llama.cpp's own converter gives to all, at the price of another cut. */
+static const char *model_of_pieces(const gk_vocabulary *v)
+{
+    for (uint64_t i = 0; v->is_unigram && i < v->n; i++)
+        if (v->token[i].type == GK_TOKEN_BYTE)
+            return "llama";
+    return v->is_unigram ? "t5" : "llama";
+}
+
+/* How SentencePiece changes texts first; llama.cpp applies the last two under t5 only. */
+static void put_normalizer(const gk_vocabulary *v, gk_gguf_keys *out)
+{
+    gk_gguf_put_bool(out, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
+    gk_gguf_put_bool(out, "tokenizer.ggml.remove_extra_whitespaces", v->remove_extra_whitespaces);
+    if (v->charsmap != NULL) {
+        gk_gguf_put_array(out, "tokenizer.ggml.precompiled_charsmap", GK_GGUF_U8, v->charsmap_len);
+        gk_text_add(&out->text, v->charsmap, v->charsmap_len);
+    }
+}
+
 bool gk_gguf_keys_tokens(const gk_plan *p, gk_gguf_keys *out, gk_err *err)
 {
     gk_vocabulary v;
     bool ok = gk_vocabulary_read(p->from, &v, err);
 
-    if (ok && v.n == 0) {
+    if (ok && v.has_odd_merges) {
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                "no scores lead to its merges, and a GGUF has scores for pieces; "
+                "tokenizer.model would have them");
+        ok = gk_fail_at(err, v.file, NULL);
+    } else if (ok && v.n == 0) {
         gk_gguf_put_string(out, "tokenizer.ggml.model", "none");
     } else if (ok && (v.kind == GK_SENTENCEPIECE || gk_vocabulary_merges(&v, err))) {
         const bool pieces = v.kind == GK_SENTENCEPIECE;
-        gk_gguf_put_string(out, "tokenizer.ggml.model", pieces ? "llama" : "gpt2");
+        gk_gguf_put_string(out, "tokenizer.ggml.model", pieces ? model_of_pieces(&v) : "gpt2");
         gk_gguf_put_string(out, "tokenizer.ggml.pre", v.pre != NULL ? v.pre : "default");
         put_tokens(p, &v, out);
         /* without an id llama.cpp takes 11 for both */
@@ -317,6 +344,8 @@ bool gk_gguf_keys_tokens(const gk_plan *p, gk_gguf_keys *out, gk_err *err)
         put_id(out, "tokenizer.ggml.padding_token_id", v.pad);
         gk_gguf_put_bool(out, "tokenizer.ggml.add_bos_token", v.add_bos);
         gk_gguf_put_bool(out, "tokenizer.ggml.add_eos_token", v.add_eos);
+        if (pieces)
+            put_normalizer(&v, out);
         if (v.chat_template != NULL)
             gk_gguf_put_string(out, "tokenizer.chat_template", v.chat_template);
     } else {

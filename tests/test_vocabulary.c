@@ -431,7 +431,7 @@ static void tokenizers_we_cannot_follow_are_refused_with_the_reason(void **state
         const char *file, *from, *to, *says;
         gk_err_code code;
     } cases[] = {
-        {"text.json", "\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}", "normalizer",
+        {"text.json", "\"normalizer\":null", "\"normalizer\":{\"type\":\"NFKC\"}", "normalizer",
          GK_ERR_UNSUPPORTED},
         {"text.json", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "BPE", GK_ERR_UNSUPPORTED},
         {"text.json", "\"type\":\"ByteLevel\"", "\"type\":\"Metaspace\"", "bytes",
@@ -469,6 +469,42 @@ static void tokenizers_we_cannot_follow_are_refused_with_the_reason(void **state
     }
 }
 
+/* Below U+0300 nothing is composed, so NFC leaves such texts alone; others are refused. */
+static void texts_that_nfc_leaves_alone_are_encoded(void **state)
+{
+    (void)state;
+    static const char *const normalizers[]
+        = {"{\"type\":\"NFC\"}", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"}]}"};
+    static const char plain[] = "na\xC3\xAFve \xCB\xBF";
+    for (int i = 0; i < 2; i++) {
+        char to[100];
+        uint64_t len;
+        made m = {0}, without = {0};
+        gk_err err = {0};
+        gk_ids a = {0}, b = {0};
+        snprintf(to, sizeof to, "\"normalizer\":%s", normalizers[i]);
+        char *text = changed(DATA "text.json", "\"normalizer\":null", to, &len);
+        add_text(&m, "tokenizer.json", text, len);
+        add_file(&without, "tokenizer.json", DATA "text.json");
+        gk_tokenizer *t = gk_tokenizer_open(&m.c, &err), *u = gk_tokenizer_open(&without.c, &err);
+        assert_ok(t != NULL && u != NULL, err);
+        assert_ok(gk_tokenizer_encode(t, plain, sizeof plain - 1, &a, &err), err);
+        assert_ok(gk_tokenizer_encode(u, plain, sizeof plain - 1, &b, &err), err);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.id, b.id, a.n * sizeof *a.id);
+        assert_false(gk_tokenizer_encode(t, "cafe\xCC\x80", 6, &a, &err));
+        assert_int_equal(err.code, GK_ERR_UNSUPPORTED);
+        assert_int_equal(err.off, 4);
+        assert_string_equal(err.file, "tokenizer.json");
+        assert_non_null(strstr(err.msg, "NFC"));
+        gk_ids_free(&a);
+        gk_ids_free(&b);
+        gk_tokenizer_close(t);
+        gk_tokenizer_close(u);
+        free(text);
+    }
+}
+
 static void ggufs_we_cannot_follow_are_refused_with_the_reason(void **state)
 {
     (void)state;
@@ -477,7 +513,7 @@ static void ggufs_we_cannot_follow_are_refused_with_the_reason(void **state)
         gk_err_code code;
     } cases[] = {
         {"tokenizer.ggml.pre", "grok-2", "klingon", "klingon", GK_ERR_UNSUPPORTED},
-        {"tokenizer.ggml.model", "gpt2", "llama", "SentencePiece", GK_ERR_UNSUPPORTED},
+        {"tokenizer.ggml.model", "gpt2", "t5", "t5", GK_ERR_UNSUPPORTED},
         {"tokenizer.ggml.model", "gpt2", "rwkv", "rwkv", GK_ERR_UNSUPPORTED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -575,6 +611,7 @@ int main(void)
         cmocka_unit_test(the_chat_template_is_the_models_or_grok2s),
         cmocka_unit_test(a_model_without_tokenizer_has_none),
         cmocka_unit_test(tokenizers_we_cannot_follow_are_refused_with_the_reason),
+        cmocka_unit_test(texts_that_nfc_leaves_alone_are_encoded),
         cmocka_unit_test(ggufs_we_cannot_follow_are_refused_with_the_reason),
         cmocka_unit_test(a_byte_without_a_token_is_an_error_when_it_comes),
         cmocka_unit_test(a_cut_tokenizer_json_is_refused_at_every_length),

@@ -1,4 +1,4 @@
-/* verify/tokenizer.c - the regexes, specials. */
+/* verify/tokenizer.c - the regexes, specials, SentencePiece's blanks. */
 #include "verify/tokenizer.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -6,6 +6,9 @@
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define BLANK       "\xE2\x96\x81" /* U+2581, a blank in SentencePiece's pieces */
+#define BLANK_BYTES 3
 
 #define MATCH_LIMIT 10000000u
 
@@ -20,6 +23,7 @@ struct gk_tokenizer {
     uint64_t n_specials;
     bool starts[256]; /* bytes that specials start with */
     pcre2_code *code[GK_MAX_PATTERNS];
+    bool apart; /* no piece has a blank behind anything but blanks: words are alone */
 };
 
 /* ---- opening it -------------------------------------------------------------------- */
@@ -109,12 +113,33 @@ static bool compile(gk_tokenizer *t, unsigned i, gk_err *err)
     return true;
 }
 
+static bool is_blank(const char *s, uint64_t len)
+{
+    return len >= BLANK_BYTES && memcmp(s, BLANK, BLANK_BYTES) == 0;
+}
+
+/* Then nothing that is merged goes over the place between a word and the blank behind it. */
+static bool has_words_apart(const gk_vocabulary *v)
+{
+    for (uint64_t i = 0; i < v->n; i++) {
+        const char *s = v->pool.data + v->token[i].off;
+        const uint64_t len = v->token[i].len;
+        uint64_t at = 0;
+        while (is_blank(s + at, len - at))
+            at += BLANK_BYTES;
+        for (; at < len; at++)
+            if (is_blank(s + at, len - at))
+                return false;
+    }
+    return true;
+}
+
 static bool prepare(gk_tokenizer *t, gk_err *err)
 {
     if (t->v.n == 0)
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
-                       "the model brings no tokenizer (tokenizer.tok.json, tokenizer.json or keys "
-                       "of a GGUF); eval takes --token-ids instead");
+                       "the model brings no tokenizer (tokenizer.tok.json, tokenizer.json, "
+                       "tokenizer.model or keys of a GGUF); eval takes --token-ids instead");
     if (t->v.cannot != NULL) {
         gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
                 "texts cannot be encoded: %s; eval takes --token-ids instead", t->v.cannot);
@@ -125,6 +150,7 @@ static bool prepare(gk_tokenizer *t, gk_err *err)
     for (unsigned i = 0; i < t->v.n_patterns; i++)
         if (!compile(t, i, err))
             return false;
+    t->apart = t->v.kind == GK_SENTENCEPIECE && has_words_apart(&t->v);
     return true;
 }
 
@@ -242,6 +268,135 @@ static bool encode_text(encode *e, const char *text, uint64_t len)
     return encode_words(e, 0, text + begin, len - begin);
 }
 
+/* ---- SentencePiece ------------------------------------------------------------------ */
+
+/* A special in the text. */
+typedef struct hit {
+    uint64_t at, rank; /* its place among the specials: the longest first */
+} hit;
+
+typedef struct hits {
+    hit *hit;
+    uint64_t n, cap;
+} hits;
+
+static int by_rank(const void *a, const void *b)
+{
+    const hit *x = a, *y = b;
+
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const hit *x = a, *y = b;
+
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+static bool find_hits(const gk_tokenizer *t, const char *text, uint64_t len, hits *h, gk_err *err)
+{
+    for (uint64_t at = 0; at < len; at++) {
+        for (uint64_t i = 0; t->starts[(unsigned char)text[at]] && i < t->n_specials; i++) {
+            const gk_token *s = &t->v.token[t->special[i]];
+            void *rows = h->hit;
+            if (s->len > len - at || memcmp(text + at, t->v.pool.data + s->off, s->len) != 0)
+                continue;
+            if (!gk_grow(&rows, &h->cap, h->n + 1, sizeof *h->hit, err))
+                return false;
+            h->hit = rows;
+            h->hit[h->n++] = (hit){at, i};
+        }
+    }
+    return true;
+}
+
+/* Keeps the specials that llama.cpp cuts out: it goes through the text with the longest one,
+ * then through what is left with the next (tokenizer_st_partition). */
+static bool keep_longest(const gk_tokenizer *t, uint64_t len, hits *h, gk_err *err)
+{
+    uint64_t kept = 0;
+    bool *taken = h->n == 0 ? NULL : gk_alloc(len, sizeof *taken, err);
+
+    if (taken == NULL)
+        return h->n == 0;
+    memset(taken, 0, (size_t)len);
+    qsort(h->hit, (size_t)h->n, sizeof *h->hit, by_rank);
+    for (uint64_t i = 0; i < h->n; i++) {
+        const hit at = h->hit[i];
+        const uint64_t n = t->v.token[t->special[at.rank]].len;
+        /* what was taken before is at least as long, so one end of it would show */
+        if (taken[at.at] || taken[at.at + n - 1])
+            continue;
+        memset(taken + at.at, 1, (size_t)n);
+        h->hit[kept++] = at;
+    }
+    h->n = kept;
+    qsort(h->hit, (size_t)h->n, sizeof *h->hit, by_place);
+    gk_free(taken);
+    return true;
+}
+
+/* Text between specials, which stands behind one of them or at the start: a blank may come
+ * first, and every blank becomes a letter. */
+static bool encode_pieces(encode *e, gk_text *spelled, const char *text, uint64_t len, bool first)
+{
+    const gk_vocabulary *v = &e->t->v;
+    uint64_t begin = 0;
+    bool ok = true;
+
+    if (len == 0)
+        return true;
+    const bool standing = text[0] == ' ' || is_blank(text, len);
+    gk_text_clear(spelled);
+    if (v->add_space_prefix && !(v->prefix_first && !first) && !(v->prefix_missing && standing))
+        gk_text_str(spelled, BLANK);
+    for (uint64_t i = 0; i < len; i++) {
+        if (text[i] == ' ')
+            gk_text_str(spelled, BLANK);
+        else
+            gk_text_char(spelled, text[i]);
+    }
+    if (!gk_text_ok(spelled, e->err))
+        return false;
+    bool in_word = false;
+    for (uint64_t at = 0; ok && e->t->apart && at < spelled->len; at++) {
+        const bool blank = is_blank(spelled->data + at, spelled->len - at);
+        if (blank && in_word) {
+            ok = gk_bpe_word(&e->t->bpe, spelled->data + begin, at - begin, e->out, e->err);
+            begin = at;
+        }
+        in_word = !blank;
+        at += blank ? BLANK_BYTES - 1 : 0;
+    }
+    return ok
+           && gk_bpe_word(&e->t->bpe, spelled->data + begin, spelled->len - begin, e->out, e->err);
+}
+
+static bool encode_sentence(encode *e, const char *text, uint64_t len)
+{
+    const gk_tokenizer *t = e->t;
+    hits h = {0};
+    gk_text spelled = {0};
+    uint64_t begin = 0;
+
+    bool ok = find_hits(t, text, len, &h, e->err) && keep_longest(t, len, &h, e->err);
+    for (uint64_t i = 0; ok && i < h.n; i++) {
+        const uint32_t id = t->special[h.hit[i].rank];
+        ok = encode_pieces(e, &spelled, text + begin, h.hit[i].at - begin, begin == 0)
+             && gk_ids_add(e->out, id, e->err);
+        begin = h.hit[i].at + t->v.token[id].len;
+    }
+    ok = ok && encode_pieces(e, &spelled, text + begin, len - begin, begin == 0);
+    gk_free(h.hit);
+    gk_text_free(&spelled);
+    return ok;
+}
+
+/* ---- both ways ---------------------------------------------------------------------- */
+
 bool gk_tokenizer_encode(const gk_tokenizer *t, const char *text, uint64_t len, gk_ids *out,
                          gk_err *err)
 {
@@ -249,9 +404,17 @@ bool gk_tokenizer_encode(const gk_tokenizer *t, const char *text, uint64_t len, 
         const int n = gk_utf8_len(text + at, len - at);
         if (n == 0)
             return gk_fail(err, GK_ERR_FORMAT, at, "the text is not UTF-8 here");
+        if (t->v.is_nfc && (unsigned char)text[at] >= 0xCC) { /* U+0300 is CC 80 */
+            gk_fail(err, GK_ERR_UNSUPPORTED, at,
+                    "texts with characters from U+0300 on cannot be encoded: it changes texts by "
+                    "a normalizer (NFC), and none is applied here; eval takes --token-ids instead");
+            return gk_fail_at(err, t->v.file, NULL);
+        }
         at += (uint64_t)n;
     }
     encode e = {.t = t, .out = out, .err = err};
+    if (t->v.kind == GK_SENTENCEPIECE)
+        return encode_sentence(&e, text, len);
     e.match = pcre2_match_data_create(1, NULL);
     e.context = pcre2_match_context_create(NULL);
     bool ok = e.match != NULL && e.context != NULL;
@@ -266,14 +429,53 @@ bool gk_tokenizer_encode(const gk_tokenizer *t, const char *text, uint64_t len, 
     return ok;
 }
 
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* A piece: blanks are blanks again, but for the one that encoding puts behind a special or
+ * at the start; <0x0A> is a byte. */
+static void decode_piece(const gk_tokenizer *t, const gk_token *token, bool first, gk_text *out)
+{
+    const char *s = t->v.pool.data + token->off;
+
+    if (token->type == GK_TOKEN_BYTE && token->len == 6 && memcmp(s, "<0x", 3) == 0
+        && hex_value(s[3]) >= 0 && hex_value(s[4]) >= 0) {
+        gk_text_char(out, (char)(hex_value(s[3]) << 4 | hex_value(s[4])));
+        return;
+    }
+    if (token->type != GK_TOKEN_NORMAL) {
+        gk_text_add(out, s, token->len);
+        return;
+    }
+    for (uint64_t i = 0; i < token->len;) {
+        const bool blank = is_blank(s + i, token->len - i);
+        if (!blank)
+            gk_text_char(out, s[i]);
+        else if (!first || i > 0 || !t->v.add_space_prefix)
+            gk_text_char(out, ' ');
+        i += blank ? BLANK_BYTES : 1;
+    }
+}
+
 bool gk_tokenizer_decode(const gk_tokenizer *t, const uint32_t *id, uint64_t n, gk_text *out,
                          gk_err *err)
 {
+    bool first = true;
+
     for (uint64_t i = 0; i < n; i++) {
         if (id[i] >= t->v.n)
             return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "id %" PRIu32 " is no token, the last is %"
                            PRIu64, id[i], t->v.n - 1);
-        gk_text_add(out, t->v.pool.data + t->v.token[id[i]].off, t->v.token[id[i]].len);
+        const gk_token *token = &t->v.token[id[i]];
+        if (t->v.kind != GK_SENTENCEPIECE) {
+            gk_text_add(out, t->v.pool.data + token->off, token->len);
+            continue;
+        }
+        decode_piece(t, token, first, out);
+        first = !t->v.prefix_first && token->type != GK_TOKEN_NORMAL
+                && token->type != GK_TOKEN_BYTE;
     }
     return gk_text_ok(out, err);
 }
