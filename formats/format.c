@@ -104,7 +104,7 @@ static bool open_with(gk_catalog *c, const gk_reader *r, const gk_source *s, gk_
         if ((r != &gk_reader_gguf && !read_config(c, s, err)) || !list_extras(c, s, err))
             return false;
     }
-    return r->open(c, s, err);
+    return r->open(c, s, err) && gk_grok1_rename(c, err);
 }
 
 /* Looks at the path; an archive becomes the directory that it holds. */

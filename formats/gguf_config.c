@@ -14,6 +14,9 @@
 
 #include "formats/gguf.h"
 #include "formats/reader.h"
+#include "formats/rope_factors.h"
+
+#define MAX_FACTORS 512u /* half the widest head that is recognized */
 
 typedef struct maker {
     gk_catalog *c;
@@ -306,6 +309,48 @@ static void put_grok(maker *m)
 
 /* ---- Llama and Qwen2 ------------------------------------------------------------- */
 
+static void say_factors(maker *m, gk_severity severity, const char *text)
+{
+    m->ok = m->ok
+            && gk_findings_addf(&m->c->findings, "keys", severity, m->g->file->name,
+                                GK_ROPE_FACTORS, m->err, "%s", text);
+}
+
+/* The factors of a llama3 scaling, as the numbers they were made of. What cannot be said so
+ * stays a tensor, which only readers of GGUF names look at. */
+static void put_factors(maker *m, bool scaled)
+{
+    const gk_stored *s = stored_named(m, GK_ROPE_FACTORS);
+    uint64_t width = count_of(m, "attention.key_length");
+    const uint64_t heads = count_of(m, "attention.head_count");
+    float factor[MAX_FACTORS];
+    double base = 10000;
+    gk_llama3 l;
+
+    if (s == NULL)
+        return;
+    if (width == 0 && heads > 0)
+        width = count_of(m, "embedding_length") / heads;
+    get_real(m, "rope.freq_base", &base);
+    const bool fits = s->dtype == GK_F32 && s->ndim == 1 && s->dim[0] == width / 2
+                      && s->dim[0] <= MAX_FACTORS;
+    if (fits && m->ok)
+        m->ok = gk_file_read(m->c->input[s->input].file, s->off, factor, s->dim[0] * 4, m->err);
+    if (!fits || scaled || !gk_llama3_guess(factor, base, width, &l)) {
+        say_factors(m, GK_WARN,
+                    "these factors of rotary frequencies cannot be said in config.json: they stay "
+                    "a tensor, which engines of safetensors do not look at");
+        return;
+    }
+    gk_json_open(&m->text, "rope_scaling", '{');
+    gk_json_string(&m->text, "rope_type", "llama3");
+    put_real(m, "factor", l.factor);
+    put_real(m, "low_freq_factor", l.low);
+    put_real(m, "high_freq_factor", l.high);
+    gk_json_uint(&m->text, "original_max_position_embeddings", (uint64_t)l.context);
+    gk_json_close(&m->text, '}');
+}
+
 static void put_rope_scaling(maker *m)
 {
     const char *type = scaling_of(m);
@@ -322,12 +367,7 @@ static void put_rope_scaling(maker *m)
         }
         gk_json_close(&m->text, '}');
     }
-    if (stored_named(m, "rope_freqs.weight") != NULL)
-        m->ok = m->ok
-                && gk_findings_addf(&m->c->findings, "keys", GK_NOTE, m->g->file->name,
-                                    "rope_freqs.weight", m->err,
-                                    "holds the factors of a llama3 rope scaling, of which the "
-                                    "config made of the keys says nothing");
+    put_factors(m, strcmp(type, "original") != 0);
 }
 
 /* bos and eos, as transformers writes them. */

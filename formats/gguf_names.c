@@ -44,6 +44,7 @@ static const struct row {
     {ALL, false, "token_embd", "model.embed_tokens", MATRIX},
     {ALL, false, "output_norm", "model.norm", VECTOR},
     {ALL, false, "output", "lm_head", MATRIX},
+    {LLAMA, false, "rope_freqs", "rope_freqs", VECTOR},
 
     {ALL, true, "attn_v", "self_attn.v_proj", MATRIX},
     {ALL, true, "attn_output", "self_attn.o_proj", MATRIX},

@@ -63,6 +63,7 @@ static const struct kind llama_kinds[] = {
     {GK_WEIGHT_GATE, "mlp.gate_proj", LAYER, {DENSE, HIDDEN}, 0, WITH_DENSE, NULL},
     {GK_WEIGHT_UP, "mlp.up_proj", LAYER, {DENSE, HIDDEN}, 0, WITH_DENSE, NULL},
     {GK_WEIGHT_DOWN, "mlp.down_proj", LAYER, {HIDDEN, DENSE}, 1, WITH_DENSE, NULL},
+    {GK_WEIGHT_ROPE_FACTORS, "rope_freqs", MODEL, {HALF_HEAD, ONE}, -1, NEVER, NULL},
     {GK_WEIGHT_IGNORED, "self_attn.rotary_emb.inv_freq", LAYER, {HALF_HEAD, ONE}, -1, NEVER, ""},
 };
 

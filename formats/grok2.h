@@ -50,6 +50,7 @@ typedef enum gk_weight {
     GK_WEIGHT_POST_ATTN_NORM,
     GK_WEIGHT_PRE_FFN_NORM,
     GK_WEIGHT_POST_FFN_NORM,
+    GK_WEIGHT_ROPE_FACTORS, /* of a GGUF: frequencies of rotary pairs are divided by them */
     GK_WEIGHT_IGNORED, /* found in old files, computed anew by everyone */
     GK_N_WEIGHTS,
 } gk_weight;

@@ -91,6 +91,11 @@ typedef struct gk_grok1_sizes {
 } gk_grok1_sizes;
 bool gk_grok1_describe(gk_catalog *c, const gk_source *s, const gk_grok1_sizes *sizes, gk_err *err);
 
+/* Gives the tensors of a Grok-1 that others converted the names that engines read, and says so
+ * in a note. Nothing where the config is of another model. False: FORMAT for a name that
+ * then stands twice, NOMEM. */
+bool gk_grok1_rename(gk_catalog *c, gk_err *err);
+
 /* An array of plain elements that lie stride[] elements apart from byte off on; dims as in
  * a tensor. */
 typedef struct gk_view {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "formats/byte_alphabet.h"
+#include "formats/rope_factors.h"
 #include "formats/vocabulary.h"
 #include "quant/gguf_mix.h"
 #include "quant/gguf_target.h"
@@ -84,13 +85,30 @@ static void put_file_type(const gk_plan *p, gk_gguf_keys *out)
 
 /* ---- architectures ---------------------------------------------------------------- */
 
+uint64_t gk_gguf_head_dim(const gk_json *config, const gk_gguf_model *m)
+{
+    uint64_t hidden = 0, head_dim = 0;
+
+    gk_json_as_uint(gk_json_get(config, "hidden_size"), &hidden);
+    gk_json_as_uint(gk_json_get(config, "head_dim"), &head_dim);
+    return head_dim == 0 && m->heads > 0 ? hidden / m->heads : head_dim;
+}
+
+double gk_gguf_rope_base(const gk_json *config)
+{
+    const char *type;
+    double base = 10000;
+
+    if (!gk_json_as_real(gk_json_get(config, "rope_theta"), &base))
+        gk_json_as_real(gk_json_get(gk_rope_scaling(config, &type), "rope_theta"), &base);
+    return base;
+}
+
 static void put_sizes(maker *m)
 {
     const gk_gguf_model *g = m->m;
-    uint64_t hidden = 0;
+    const uint64_t head_dim = gk_gguf_head_dim(m->config, g);
 
-    gk_json_as_uint(gk_json_get(m->config, "hidden_size"), &hidden);
-    const uint64_t head_dim = g->heads > 0 ? hidden / g->heads : 0;
     gk_gguf_put_u32(m->out, key_of(m, "block_count"), g->layers);
     put_count(m, "context_length", "max_position_embeddings", 0);
     put_count(m, "embedding_length", "hidden_size", 0);
@@ -141,14 +159,10 @@ static bool put_grok_rope(maker *m, gk_err *err)
 static bool put_grok(maker *m, gk_err *err)
 {
     const bool grok2 = m->m->has_dense;
-    uint64_t head_dim = 0, hidden = 0;
+    const uint64_t head_dim = gk_gguf_head_dim(m->config, m->m);
 
     gk_gguf_put_string(m->out, "general.name", grok2 ? "Grok-2" : "Grok-1");
     put_sizes(m);
-    gk_json_as_uint(gk_json_get(m->config, "head_dim"), &head_dim);
-    gk_json_as_uint(gk_json_get(m->config, "hidden_size"), &hidden);
-    if (head_dim == 0 && m->m->heads > 0)
-        head_dim = hidden / m->m->heads;
     put_real(m, "rope.freq_base", "rope_theta", 10000);
     put_count(m, "expert_feed_forward_length",
               grok2 ? "moe_intermediate_size" : "intermediate_size", 0);
@@ -167,28 +181,22 @@ static bool put_grok(maker *m, gk_err *err)
     return true;
 }
 
-/* rope_scaling, or rope_parameters of newer configs. A llama3 scaling would be one more tensor
- * (rope_freqs.weight), which is not made here. */
+/* A llama3 scaling is a tensor and no key: quant/gguf_target.c makes it. */
 static bool put_llama_rope(maker *m, gk_err *err)
 {
-    const gk_json *whole = m->config, *scaling = gk_json_get(whole, "rope_scaling");
-    double number = 10000;
+    const gk_json *whole = m->config;
+    const char *type;
+    const gk_json *scaling = gk_rope_scaling(whole, &type);
+    double number;
 
-    if (gk_json_is_null(scaling))
-        scaling = gk_json_get(whole, "rope_parameters");
-    if (!gk_json_as_real(gk_json_get(whole, "rope_theta"), &number))
-        gk_json_as_real(gk_json_get(scaling, "rope_theta"), &number);
-    gk_gguf_put_f32(m->out, key_of(m, "rope.freq_base"), number);
-    const char *type = gk_json_text(gk_json_get(scaling, "rope_type"), NULL);
-    if (type == NULL)
-        type = gk_json_text(gk_json_get(scaling, "type"), NULL);
-    if (type == NULL || strcmp(type, "default") == 0)
+    gk_gguf_put_f32(m->out, key_of(m, "rope.freq_base"), gk_gguf_rope_base(whole));
+    if (type == NULL || strcmp(type, "default") == 0 || strcmp(type, "llama3") == 0)
         return true;
     const bool yarn = strcmp(type, "yarn") == 0;
     if (!yarn && strcmp(type, "linear") != 0)
         return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
-                       "rope_scaling of type %.40s has no keys in a GGUF; linear and yarn have",
-                       type);
+                       "rope_scaling of type %.40s has no place in a GGUF; linear, yarn and llama3 "
+                       "have", type);
     if (!gk_json_as_real(gk_json_get(scaling, "factor"), &number))
         return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "rope_scaling of type %s has no factor",
                        type);
@@ -208,14 +216,8 @@ static bool put_llama_rope(maker *m, gk_err *err)
 
 static bool put_llama(maker *m, gk_err *err)
 {
-    uint64_t hidden = 0, head_dim = 0;
-
     put_sizes(m);
-    gk_json_as_uint(gk_json_get(m->config, "hidden_size"), &hidden);
-    gk_json_as_uint(gk_json_get(m->config, "head_dim"), &head_dim);
-    if (head_dim == 0 && m->m->heads > 0)
-        head_dim = hidden / m->m->heads;
-    gk_gguf_put_u32(m->out, key_of(m, "rope.dimension_count"), head_dim);
+    gk_gguf_put_u32(m->out, key_of(m, "rope.dimension_count"), gk_gguf_head_dim(m->config, m->m));
     put_count(m, "vocab_size", "vocab_size", 0);
     return put_llama_rope(m, err);
 }

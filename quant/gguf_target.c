@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
+#include "formats/rope_factors.h"
 #include "quant/gguf_mix.h"
 #include "quant/model.h"
 #include "quant/stats.h"
@@ -307,10 +308,12 @@ static bool place_item(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, g
     item->n_entries = 1;
     item->bytes = gk_rows(t) * gk_row_bytes(dtype, gk_cols(t));
     item->heads = at.at.is_query ? m->heads : at.at.is_key ? m->kv_heads : 0;
-    if (item->heads > 0 && (t->ndim != 2 || gk_rows(t) % (2 * item->heads) != 0)) {
+    const uint64_t in_heads = t->ndim == 1 ? gk_cols(t) : gk_rows(t);
+    if (item->heads > 0
+        && (t->ndim < 1 || t->ndim > 2 || in_heads % (2 * item->heads) != 0
+            || (t->ndim == 1 && gk_dtype_is_block(dtype)))) {
         gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
-                t->ndim == 1 ? "the elements of a bias cannot be interleaved within heads here"
-                             : "its rows are no whole heads of an even width");
+                "its %s are no whole heads of an even width", t->ndim == 1 ? "elements" : "rows");
         return gk_fail_at(err, NULL, t->name);
     }
     if (stack == 0)
@@ -334,17 +337,58 @@ static bool prove_stacks(const gk_plan *p, gk_err *err)
         filled += p->item[i].bytes;
     for (uint64_t i = 0; i < p->n_entries; i++)
         all += p->entry[i].bytes;
+    if (p->made.entry != NULL)
+        filled += p->made.entry->bytes;
     return filled == all
            || gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
                       "experts are missing: %" PRIu64 " of %" PRIu64 " bytes of tensors are there",
                       filled, all);
 }
 
+/* Scaling of type llama3 has no keys: its factors are one more tensor, the first as in the
+ * converter's files. A GGUF brings its own, and a directory may have kept one's. */
+static bool make_factors(gk_plan *p, const gk_gguf_model *m, gk_err *err)
+{
+    const gk_json *config = p->from->config;
+    const char *type;
+    const gk_json *scaling = gk_rope_scaling(config, &type);
+    const uint64_t head_dim = gk_gguf_head_dim(config, m);
+    gk_llama3 l;
+
+    if (p->from->gguf != NULL || type == NULL || strcmp(type, "llama3") != 0
+        || gk_catalog_find(p->from, GK_ROPE_FACTORS) != NULL)
+        return true;
+    if (strcmp(m->arch, "llama") != 0)
+        return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                       "rope_scaling of type llama3 is a tensor of factors in a GGUF, which "
+                       "llama.cpp does not read for architecture %s", m->arch);
+    if (!gk_llama3_read(scaling, &l, err))
+        return false;
+    float *data = gk_arena_alloc(p->arena, head_dim / 2 + 1, sizeof *data, err);
+    uint64_t *dim = gk_arena_alloc(p->arena, 1, sizeof *dim, err);
+    if (data == NULL || dim == NULL)
+        return false;
+    gk_llama3_factors(&l, gk_gguf_rope_base(config), head_dim, data);
+    *dim = head_dim / 2;
+    gk_entry *e = &p->entry[p->n_entries];
+    *e = (gk_entry){.name = GK_ROPE_FACTORS,
+                    .dim = dim,
+                    .ndim = 1,
+                    .dtype = GK_F32,
+                    .module = (uint32_t)p->n_entries,
+                    .bytes = *dim * sizeof *data};
+    p->n_entries++;
+    p->made = (gk_plan_made){e, data};
+    return gk_findings_addf(&p->notes, "rope", GK_NOTE, NULL, e->name, err,
+                            "%" PRIu64 " factors, made of rope_scaling: type llama3, factor %g",
+                            *dim, l.factor);
+}
+
 bool gk_gguf_entries(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;
 
-    if (!gk_gguf_model_read(p->from, &m, err))
+    if (!gk_gguf_model_read(p->from, &m, err) || !make_factors(p, &m, err))
         return false;
     for (uint64_t i = 0; i < p->n_items; i++)
         if (!place_item(p, &m, &p->item[i], err))

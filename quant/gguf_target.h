@@ -20,6 +20,10 @@ bool gk_gguf_model_read(const gk_catalog *c, gk_gguf_model *out, gk_err *err);
 /* Adds all keys: those of the config and the vocabulary, or a GGUF's own. */
 bool gk_gguf_keys_make(const gk_plan *p, const gk_gguf_model *m, gk_gguf_keys *out, gk_err *err);
 
+/* Returns head_dim, which a config may leave out, and the base of rotary frequencies. */
+uint64_t gk_gguf_head_dim(const gk_json *config, const gk_gguf_model *m);
+double   gk_gguf_rope_base(const gk_json *config);
+
 /* Adds the tokens, merges, special ids and the chat template. */
 bool gk_gguf_keys_tokens(const gk_plan *p, gk_gguf_keys *out, gk_err *err);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
+#include "formats/rope_factors.h"
 #include "formats/vocabulary.h"
 #include "quant/blocks.h"
 #include "quant/model.h"
@@ -20,6 +21,31 @@
 #define PROCESS_BYTES       (UINT64_C(40) << 20) /* program, libraries, stacks            */
 
 /* ---- what each tensor becomes ----------------------------------------------- */
+
+/* Where config.json says the factors of a GGUF in its own words, their tensor is not needed. */
+static bool is_said_in_config(const gk_plan *p, const gk_tensor *t)
+{
+    const char *type;
+
+    return p->from->gguf != NULL && !p->options.target->is_gguf
+           && strcmp(t->name, GK_ROPE_FACTORS) == 0
+           && gk_rope_scaling(p->from->config, &type) != NULL && type != NULL
+           && strcmp(type, "llama3") == 0;
+}
+
+static bool take_tensors(gk_plan *p, gk_err *err)
+{
+    for (uint64_t i = 0; i < p->from->n_tensors; i++) {
+        const gk_tensor *t = &p->from->tensor[i];
+        if (!is_said_in_config(p, t))
+            p->item[p->n_items++].from = t;
+        else if (!gk_findings_addf(&p->notes, "rope", GK_NOTE, NULL, t->name, err,
+                                   "becomes \"rope_scaling\" of config.json, which gives these "
+                                   "factors again"))
+            return false;
+    }
+    return true;
+}
 
 /* What stays plain is cast when --dtype says so, unless a rule names it. */
 static void cast_plain(const gk_plan *p, gk_plan_item *item)
@@ -71,14 +97,16 @@ static bool keep_by_value(const gk_plan *p, gk_plan_item *item)
 
 static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
 {
+    gk_scheme keep;
+
+    if (!gk_scheme_parse("keep", &keep, err))
+        return false;
     for (uint64_t i = 0; i < p->n_items; i++) {
         gk_plan_item *item = &p->item[i];
-        item->from = &p->from->tensor[i];
         if (!gk_recipe_choose(recipe, item->from, &item->to, &item->why, err))
             return false;
         if (gk_rows(item->from) == 0 || gk_cols(item->from) == 0)
-            if (!gk_scheme_parse("keep", &item->to, err))
-                return false;
+            item->to = keep;
         /* engines of safetensors build these without codes, llama.cpp has types for all */
         if (p->options.target->is_gguf
             && (item->why == GK_WHY_PROTECTED
@@ -87,7 +115,11 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
             item->to = *gk_recipe_otherwise(recipe);
         if (!bind_scheme(p, item, err))
             return false;
-        cast_plain(p, item);
+        /* the angles of late positions need all digits of their factors */
+        if (strcmp(item->from->name, GK_ROPE_FACTORS) == 0 && item->why != GK_WHY_RULE)
+            item->to = keep;
+        else
+            cast_plain(p, item);
         if (keep_by_value(p, item))
             item->to = gk_scheme_cast(GK_F32);
         if (item->to.kind != GK_SCHEME_KEEP && !gk_can_decode(item->from)) {
@@ -483,6 +515,8 @@ static bool name_the_job(gk_plan *p, gk_err *err)
     }
     for (int i = 0; i < p->n_texts; i++)
         gk_hash_add(h, p->text[i].data, p->text[i].bytes);
+    if (p->made.entry != NULL)
+        gk_hash_add(h, p->made.data, p->made.entry->bytes);
     gk_hash_end(h, p->sha256);
     return true;
 }
@@ -515,10 +549,10 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
     const uint64_t max = p->options.max_shard_bytes;
     gk_text text = {0};
 
-    p->n_items = c->n_tensors;
-    p->item = gk_arena_alloc(p->arena, p->n_items, sizeof *p->item, err);
-    p->entry = gk_arena_alloc(p->arena, p->n_items * GK_MAX_PARTS, sizeof *p->entry, err);
-    bool ok = p->item != NULL && p->entry != NULL && choose_schemes(p, recipe, err);
+    p->item = gk_arena_alloc(p->arena, c->n_tensors, sizeof *p->item, err);
+    p->entry = gk_arena_alloc(p->arena, c->n_tensors * GK_MAX_PARTS, sizeof *p->entry, err);
+    bool ok = p->item != NULL && p->entry != NULL && take_tensors(p, err)
+              && choose_schemes(p, recipe, err);
     ok = ok && (p->options.target->is_gguf ? gk_gguf_entries(p, err) : add_all_entries(p, err))
          && gk_recipe_idle(recipe, &p->notes, err);
     gk_recipe_print(recipe, &text);

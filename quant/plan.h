@@ -71,6 +71,12 @@ typedef struct gk_plan_item {
     uint64_t tile_rows, tile_cols, n_col_tiles, first_unit, n_units;
 } gk_plan_item;
 
+/* A tensor that no input holds: a GGUF's factors of rotary frequencies. */
+typedef struct gk_plan_made {
+    const gk_entry *entry; /* NULL: none */
+    const void     *data;  /* entry->bytes of it */
+} gk_plan_made;
+
 /* A small file whose content the plan holds. */
 typedef struct gk_plan_text {
     const char *name, *data;
@@ -91,6 +97,7 @@ typedef struct gk_plan {
     gk_plan_options   options;
     gk_plan_item     *item; /* in the order of the catalog */
     gk_entry         *entry;
+    gk_plan_made      made;
     gk_shards         shards;
     gk_plan_text      text[3]; /* config.json, the index, a tokenizer */
     int               n_texts;

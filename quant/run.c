@@ -170,10 +170,11 @@ static bool read_values(const run *r, const gk_plan_item *item, const gk_tile *t
     return at == n || say_nonfinite(item->from, t, at, w->w[at] != w->w[at], err);
 }
 
-/* Where row r of a matrix stands whose heads' halves are interleaved. */
+/* Where row r of a matrix, or element r of a bias, stands whose heads' halves are interleaved. */
 static uint64_t interleaved(const gk_plan_item *item, uint64_t r)
 {
-    const uint64_t width = gk_rows(item->from) / item->heads, at = r % width;
+    const gk_tensor *t = item->from;
+    const uint64_t width = (t->ndim < 2 ? gk_cols(t) : gk_rows(t)) / item->heads, at = r % width;
 
     return r - at + at % (width / 2) * 2 + at / (width / 2);
 }
@@ -201,12 +202,15 @@ static bool write_tile(run *r, const gk_plan_item *item, const gk_entry *e, cons
                        const void *buf, gk_err *err)
 {
     const gk_dtype dtype = (gk_dtype)e->dtype;
-    const uint64_t cols = e->ndim > 0 ? e->dim[e->ndim - 1] : 1;
+    const bool bias = item->heads > 0 && e->ndim < 2; /* one element a row */
+    const uint64_t cols = e->ndim > 0 && !bias ? e->dim[e->ndim - 1] : 1;
     const uint64_t stride = gk_row_bytes(dtype, cols);
-    uint64_t row_bytes = gk_row_bytes(dtype, t->n_cols), n_rows = t->n_rows;
-    const uint64_t off = e->off + item->row0 * stride + gk_row_bytes(dtype, t->col);
+    uint64_t row_bytes = gk_row_bytes(dtype, bias ? 1 : t->n_cols);
+    uint64_t n_rows = bias ? t->n_cols : t->n_rows;
+    const uint64_t off
+        = e->off + item->row0 * stride + (bias ? 0 : gk_row_bytes(dtype, t->col));
     const unsigned char *from = buf;
-    uint64_t row = t->row;
+    uint64_t row = bias ? t->col : t->row;
 
     if (stride == row_bytes && item->heads == 0) {
         row_bytes *= n_rows;
@@ -520,6 +524,9 @@ static bool create_files(run *r, gk_err *err)
         ok = gk_output_create(r->out, s->name, s->bytes, &r->file[i], err)
              && gk_output_write(r->out, r->file[i], 0, s->header, s->header_bytes, err);
     }
+    if (ok && p->made.entry != NULL)
+        ok = gk_output_write(r->out, r->file[p->made.entry->shard], p->made.entry->off,
+                             p->made.data, p->made.entry->bytes, err);
     for (int i = 0; ok && i < p->n_texts; i++)
         ok = gk_output_put(r->out, p->text[i].name, p->text[i].data, p->text[i].bytes, err);
     for (uint64_t i = 0; ok && i < gk_plan_extras(p); i++)

@@ -154,14 +154,49 @@ static bool open_buffers(gk_stream *s, gk_err *err)
     return open_workers(s, err);
 }
 
+/* The factors of a GGUF, which frequencies are divided by; NULL: there are none. */
+static const gk_tensor *rope_factors(const gk_stream *s)
+{
+    char name[GK_GROK2_NAME];
+
+    return gk_catalog_find(s->c, gk_grok2_spell(&s->a.sizes, GK_WEIGHT_ROPE_FACTORS, 0, 0, name));
+}
+
+static bool divide_frequencies(gk_stream *s, const gk_tensor *t, double *freq, gk_err *err)
+{
+    const uint64_t half = s->a.sizes.head_dim / 2, all[4] = {0, 1, 0, half};
+    float *factor = gk_arena_alloc(s->arena, half, sizeof *factor, err);
+
+    if (factor == NULL || !gk_decode(s->c, t, all, factor, s->worker[0].scratch, err))
+        return false;
+    for (uint64_t j = 0; j < half; j++) {
+        if (!(factor[j] > 0) || isinf(factor[j])) {
+            gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "element %" PRIu64 " is %g, no factor of a "
+                    "frequency", j, (double)factor[j]);
+            return gk_fail_at(err, NULL, t->name);
+        }
+        freq[j] /= (double)factor[j];
+    }
+    return true;
+}
+
 static bool fill_angles(gk_stream *s, gk_err *err)
 {
+    const gk_tensor *factors = rope_factors(s);
     const uint64_t half = s->a.sizes.head_dim / 2;
+    gk_switches switches = s->o.switches;
     double magnitude, *freq = gk_arena_alloc(s->arena, half, sizeof *freq, err);
 
     if (freq == NULL)
         return false;
-    gk_arch_rope(&s->a, &s->o.switches, freq, &magnitude);
+    if (switches.rope != GK_ROPE_CONFIG)
+        factors = NULL;
+    /* a config made of a GGUF's keys says in numbers what the factors say */
+    if (factors != NULL && s->a.rope == GK_ROPE_LLAMA3)
+        switches.rope = GK_ROPE_ORIGINAL;
+    gk_arch_rope(&s->a, &switches, freq, &magnitude);
+    if (factors != NULL && !divide_frequencies(s, factors, freq, err))
+        return false;
     for (uint64_t p = 0; p < s->o.ctx; p++)
         for (uint64_t j = 0; j < half; j++) {
             s->cos[p * half + j] = (float)(cos((double)p * freq[j]) * magnitude);

@@ -45,6 +45,7 @@ interop)
 interop-full)
     environment venv-full requirements-full.txt
     subject venv-full library
+    subject venv-full families
     # llama.cpp's own tools: LLAMA=FOLDER of a build, or it is built
     environment venv requirements.txt
     subject venv llamacpp
