@@ -9,7 +9,7 @@
  * K is twice the value of an E2M1 code. Both ignore importance. These are not the layouts
  * of compressed-tensors' formats of these names (quant/float8.h).
  * Source: ggml-org/ggml src/ggml-common.h, src/ggml-impl.h, src/ggml-quants.c @d99724f. */
-#include "quant/blocks.h"
+#include "quant/blocks_rows.h"
 
 #include <math.h>
 #include <string.h>
@@ -132,7 +132,7 @@ static bool valid_mxfp4(const unsigned char *in, uint64_t n)
     return true;
 }
 
-const gk_blocks gk_blocks_mxfp4 = {
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_mxfp4) = {
     .dtype = GK_MXFP4,
     .encode = encode_mxfp4,
     .decode = decode_mxfp4,
@@ -198,7 +198,7 @@ static bool valid_nvfp4(const unsigned char *in, uint64_t n)
     return true;
 }
 
-const gk_blocks gk_blocks_nvfp4 = {
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_nvfp4) = {
     .dtype = GK_NVFP4,
     .encode = encode_nvfp4,
     .decode = decode_nvfp4,

@@ -14,7 +14,7 @@
  * element i of a row counting importance_i * sqrt(mean of the row's x^2 + x_i^2), and
  * the codes are those of the search; Q8_0 ignores importance.
  * Source: ggml-org/ggml src/ggml-common.h, src/ggml-quants.c @d99724f. */
-#include "quant/blocks.h"
+#include "quant/blocks_rows.h"
 
 #include <math.h>
 #include <string.h>
@@ -216,7 +216,7 @@ static inline bool valid(nibbles k, const unsigned char *in, uint64_t n)
         decode(kind, in, n, out);                                                                  \
     }                                                                                              \
     static bool valid_##kind(const unsigned char *in, uint64_t n) { return valid(kind, in, n); }   \
-    const gk_blocks gk_blocks_##kind = {                                                           \
+    const gk_blocks GK_BLOCKS_NAME(gk_blocks_##kind) = {                                                           \
         .dtype = KIND,                                                                             \
         .encode = encode_##kind,                                                                   \
         .decode = decode_##kind,                                                                   \
@@ -277,7 +277,7 @@ static bool valid_q8_0(const unsigned char *in, uint64_t n)
     return true;
 }
 
-const gk_blocks gk_blocks_q8_0 = {
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q8_0) = {
     .dtype = GK_Q8_0,
     .encode = encode_q8_0,
     .decode = decode_q8_0,

@@ -10,7 +10,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "quant/blocks_rows.h"
 #include "quant/kernels.h"
+
+#define gk_search_symmetric GK_BLOCKS_NAME(gk_search_symmetric)
+#define gk_search_affine    GK_BLOCKS_NAME(gk_search_affine)
+#define gk_search_sweeps    GK_BLOCKS_NAME(gk_search_sweeps)
+#define gk_search_positive  GK_BLOCKS_NAME(gk_search_positive)
 
 #define GK_SEARCH_MOST 32 /* elements of a group */
 
