@@ -78,14 +78,15 @@ typedef struct affine_kind {
     gk_affine plain, weighted;       /* without and with importance                      */
     int scale_top;                   /* largest integer scale and minimum                */
     int plain_bound, weighted_bound; /* of a scale below 0, which wraps in a byte     */
-    bool rms_weights;    /* plain weights: the group's RMS + |x|, else |x|                 */
     bool double_mean_sq; /* weighted: v * sqrt(2 * mean + x^2), else one mean of squares   */
 } affine_kind;
 
 typedef struct affine_block {
     uint8_t code[SUPER];
-    uint8_t ls[MOST_GROUPS], lm[MOST_GROUPS];
-    float d, dmin; /* not yet rounded to f16 */
+    uint8_t ls[MOST_GROUPS], lm[MOST_GROUPS]; /* encoding: 0 past the last group */
+    float d, dmin;              /* not yet rounded to f16 */
+    const gk_affine *how;       /* encoding only: the search and what it found */
+    gk_affine_fit fit[MOST_GROUPS];
 } affine_block;
 
 static float sum_of_squares(const float *x, int n)
@@ -114,55 +115,47 @@ static void sum_groups(const float *w, int width, float *sum)
 }
 
 /* Searches all groups of a super-block. */
-static void affine_fit(const gk_affine *how, const float *x, const float *w, uint8_t *code,
+static void affine_fit(const gk_affine *how, const float *x, const float *w, affine_block *b,
                        float *scale, float *min)
 {
     const int n = SUPER / how->width;
-    gk_affine_fit fit[MOST_GROUPS];
 
-    gk_search_affine(how, n, x, w, code, fit);
+    b->how = how;
+    gk_search_affine(how, n, x, w, b->fit);
     for (int g = 0; g < n; g++) {
-        scale[g] = fit[g].scale;
-        min[g] = fit[g].min;
+        scale[g] = b->fit[g].scale;
+        min[g] = b->fit[g].min;
     }
 }
 
-static void bound_scales(uint8_t *scale, int n, int bound)
+static void bound_scales(uint8_t *scale, int bound)
 {
-    for (int g = 0; g < n; g++)
+    for (int g = 0; g < MOST_GROUPS; g++)
         scale[g] = (uint8_t)(scale[g] < bound ? scale[g] : bound);
 }
 
-/* Integers for n scales or minima, the largest gets top. Returns the unit. */
-static float integer_scales(const float *scale, int n, int top, uint8_t *out)
+/* Integers for scales or minima (past the last group: 0), the largest gets top. Returns the
+ * unit. */
+static float integer_scales(const float *scale, int top, uint8_t *out)
 {
     float most = 0;
 
-    for (int g = 0; g < n; g++)
+    for (int g = 0; g < MOST_GROUPS; g++)
         most = scale[g] > most ? scale[g] : most;
     const float inv = most > 0 ? (float)top / most : 0;
-    for (int g = 0; g < n; g++)
+    for (int g = 0; g < MOST_GROUPS; g++)
         out[g] = (uint8_t)gk_nearest(inv * scale[g]);
     return most / (float)top;
 }
 
 static void affine_plain(const affine_kind *kind, const float *x, affine_block *b)
 {
-    const int width = kind->plain.width, n = SUPER / width;
-    float w[SUPER] = {0}, scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0};
+    float scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0};
 
-    for (int g = 0; g < n; g++) {
-        const float *from = x + g * width;
-        float base = 0;
-        if (kind->rms_weights)
-            base = sqrtf(sum_of_squares(from, width) / (float)width);
-        for (int i = 0; i < width; i++)
-            w[g * width + i] = base + fabsf(from[i]);
-    }
-    affine_fit(&kind->plain, x, w, b->code, scale, min);
-    b->d = integer_scales(scale, n, kind->scale_top, b->ls);
-    b->dmin = integer_scales(min, n, kind->scale_top, b->lm);
-    bound_scales(b->ls, n, kind->plain_bound);
+    affine_fit(&kind->plain, x, NULL, b, scale, min);
+    b->d = integer_scales(scale, kind->scale_top, b->ls);
+    b->dmin = integer_scales(min, kind->scale_top, b->lm);
+    bound_scales(b->ls, kind->plain_bound);
 }
 
 static void affine_weighted(const affine_kind *kind, const float *x, const float *v,
@@ -173,11 +166,12 @@ static void affine_weighted(const affine_kind *kind, const float *x, const float
     float w[SUPER], sum_w[MOST_GROUPS], scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0};
 
     importance_weights(x, v, (kind->double_mean_sq ? 2 * sum_sq : sum_sq) / SUPER, w);
-    affine_fit(&kind->weighted, x, w, b->code, scale, min);
+    affine_fit(&kind->weighted, x, w, b, scale, min);
     sum_groups(w, width, sum_w);
+    memset(b->ls, 0, sizeof b->ls);
     b->d = gk_search_positive(scale, sum_w, n, kind->scale_top, b->ls);
     b->dmin = gk_search_positive(min, sum_w, n, kind->scale_top, b->lm);
-    bound_scales(b->ls, n, kind->weighted_bound);
+    bound_scales(b->ls, kind->weighted_bound);
 }
 
 static void affine_search(const affine_kind *kind, const float *x, const float *v, affine_block *b)
@@ -196,9 +190,10 @@ static void affine_round(const affine_kind *kind, const float *x, affine_block *
     for (int g = 0; g < SUPER / width; g++) {
         const float scale = b->d * (float)b->ls[g], min = b->dmin * (float)b->lm[g];
         if (scale == 0)
-            continue;
-        for (int i = g * width; i < (g + 1) * width; i++)
-            b->code[i] = (uint8_t)gk_clamp(gk_nearest((x[i] + min) / scale), 0, top);
+            gk_search_affine_codes(b->how, x + g * width, &b->fit[g], b->code + g * width);
+        else
+            for (int i = g * width; i < (g + 1) * width; i++)
+                b->code[i] = (uint8_t)gk_clamp(gk_nearest((x[i] + min) / scale), 0, top);
     }
 }
 
@@ -222,12 +217,11 @@ typedef struct q2_k {
 _Static_assert(sizeof(q2_k) == 16 + 64 + 2 + 2, "Q2_K");
 
 static const affine_kind kind_q2_k = {
-    .plain = {16, 3, -0.5f, 0.1f, 15, true},
-    .weighted = {16, 3, -0.9f, 0.05f, 36, false},
+    .plain = {16, 3, -0.5f, 0.1f, 15, true, false},
+    .weighted = {16, 3, -0.9f, 0.05f, 36, false, false},
     .scale_top = 15,
     .plain_bound = 255,
     .weighted_bound = 255,
-    .rms_weights = false,
     .double_mean_sq = false,
 };
 
@@ -305,22 +299,20 @@ _Static_assert(sizeof(q4_k) == 2 + 2 + 12 + 128, "Q4_K");
 _Static_assert(sizeof(q5_k) == 2 + 2 + 12 + 32 + 128, "Q5_K");
 
 static const affine_kind kind_q4_k = {
-    .plain = {32, 15, -1.0f, 0.1f, 20, false},
-    .weighted = {32, 15, -0.9f, 0.05f, 36, false},
+    .plain = {32, 15, -1.0f, 0.1f, 20, false, true},
+    .weighted = {32, 15, -0.9f, 0.05f, 36, false, false},
     .scale_top = 63,
     .plain_bound = 63,
     .weighted_bound = 255,
-    .rms_weights = true,
     .double_mean_sq = true,
 };
 
 static const affine_kind kind_q5_k = {
-    .plain = {32, 31, -0.5f, 0.1f, 15, false},
-    .weighted = {32, 31, -0.9f, 0.05f, 36, false},
+    .plain = {32, 31, -0.5f, 0.1f, 15, false, true},
+    .weighted = {32, 31, -0.9f, 0.05f, 36, false, false},
     .scale_top = 63,
     .plain_bound = 63,
     .weighted_bound = 63,
-    .rms_weights = true,
     .double_mean_sq = true,
 };
 
@@ -529,13 +521,19 @@ static void weighted_scales_q3_k(const float *x, const float *v, symmetric_block
 {
     const float mean_sq = 2 * sum_of_squares(x, SUPER) / SUPER;
     float w[SUPER], sum_w[16], scale[16];
+    gk_symmetric_fit fit[16], of_scales;
     uint8_t l[16];
 
     importance_weights(x, v, mean_sq, w);
     sum_groups(w, 16, sum_w);
-    for (int g = 0; g < 16; g++)
-        scale[g] = gk_search_symmetric(x + 16 * g, w + 16 * g, 16, 4, b->code + 16 * g);
-    b->d = gk_search_symmetric(scale, sum_w, 16, 32, l);
+    gk_search_symmetric(x, w, 16, 16, 4, fit);
+    for (int g = 0; g < 16; g++) {
+        scale[g] = fit[g].scale;
+        gk_search_symmetric_codes(x + 16 * g, 16, 4, &fit[g], b->code + 16 * g);
+    }
+    gk_search_symmetric(scale, sum_w, 1, 16, 32, &of_scales);
+    gk_search_symmetric_codes(scale, 16, 32, &of_scales, l);
+    b->d = of_scales.scale;
     for (int g = 0; g < 16; g++)
         b->scale[g] = l[g] - 32;
 }
@@ -624,11 +622,12 @@ static void unpack_q6_k(const q6_k *q, uint8_t *code)
 /* Returns false when the super-block is zero. */
 static bool scales_q6_k(const float *x, const float *v, symmetric_block *b)
 {
+    gk_symmetric_fit fit[16];
     float scale[16];
 
+    gk_search_symmetric(x, v, 16, 16, 32, fit);
     for (int g = 0; g < 16; g++)
-        scale[g] = gk_search_symmetric(x + 16 * g, v != NULL ? v + 16 * g : NULL, 16, 32,
-                                       b->code + 16 * g);
+        scale[g] = fit[g].scale;
     const float most = widest(scale);
     if (fabsf(most) < 1e-15f)
         return false;
@@ -636,6 +635,8 @@ static bool scales_q6_k(const float *x, const float *v, symmetric_block *b)
     for (int g = 0; g < 16; g++)
         b->scale[g] = gk_clamp(gk_nearest(inv * scale[g]), -128, 127);
     b->d = 1 / inv;
+    for (int g = 0; g < 16; g++)
+        gk_search_symmetric_codes(x + 16 * g, 16, 32, &fit[g], b->code + 16 * g);
     return true;
 }
 

@@ -21,7 +21,7 @@
 
 #include "quant/blocks_search.h"
 
-enum { WIDTH = 32, HALF = WIDTH / 2, MOST_BLOCKS = 8 };
+enum { WIDTH = 32, HALF = WIDTH / 2, MOST_BLOCKS = 16 };
 
 /* What takes a kind is inlined with that kind known, so that each type has loops of its own. */
 #define OF_KIND static inline __attribute__((always_inline))
@@ -144,19 +144,25 @@ static inline void encode_searched(nibbles k, const float *x, const float *impor
                                    int n_blocks, unsigned char *out)
 {
     const int half = 1 << (k.bits - 1);
-    const gk_affine how = {WIDTH, 2 * half - 1, -0.9f, 0.05f, 36, false};
+    const gk_affine how = {WIDTH, 2 * half - 1, -0.9f, 0.05f, 36, false, false};
     float w[MOST_BLOCKS * WIDTH];
     uint8_t code[MOST_BLOCKS * WIDTH];
+    gk_symmetric_fit scales[MOST_BLOCKS];
     gk_affine_fit found[MOST_BLOCKS] = {{0}};
 
     for (int i = 0; i < n_blocks * WIDTH; i++)
         w[i] = importance[i] * sqrtf(mean + x[i] * x[i]);
     if (k.affine)
-        gk_search_affine(&how, n_blocks, x, w, code, found);
+        gk_search_affine(&how, n_blocks, x, w, found);
     else
-        for (int b = 0; b < n_blocks; b++)
-            found[b].scale = gk_search_symmetric(x + b * WIDTH, w + b * WIDTH, WIDTH, half,
-                                                 code + b * WIDTH);
+        gk_search_symmetric(x, w, n_blocks, WIDTH, half, scales);
+    for (int b = 0; b < n_blocks; b++)
+        if (k.affine) {
+            gk_search_affine_codes(&how, x + b * WIDTH, &found[b], code + b * WIDTH);
+        } else {
+            gk_search_symmetric_codes(x + b * WIDTH, WIDTH, half, &scales[b], code + b * WIDTH);
+            found[b].scale = scales[b].scale;
+        }
     for (int b = 0; b < n_blocks; b++)
         put_block(k, (fit){found[b].scale, -found[b].min}, code + b * WIDTH,
                   out + (size_t)b * block_bytes(k));
