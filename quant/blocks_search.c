@@ -12,6 +12,10 @@
 
 #define TINY 1e-15f /* a group below this is zero */
 
+/* Elements that are rounded before they are summed: what waits for rounding must not fill the
+ * processor's window. */
+#define STEP 8
+
 /* How products are rounded to codes. */
 typedef enum rounding {
     FREE,    /* all are within the codes                 */
@@ -239,13 +243,15 @@ INLINED void affine_sums(affine_state *s, lanes inv, rounding how)
     const lanes lo = s->lo, top = splat((float)s->how->top);
     lanes sum_l = {0}, sum_ll = {0}, sum_lx = {0};
 
-    for (int i = 0; i < s->how->width; i++) {
-        const lanes x = s->x[i];
-        const lanes l = code_of(how, inv * (x - lo), splat(0), top), wl = s->w[i] * l;
-        s->code[i] = l;
-        sum_l += wl;
-        sum_ll += wl * l;
-        sum_lx += wl * x;
+    for (int first = 0; first < s->how->width; first += STEP) {
+        for (int i = first; i < first + STEP; i++)
+            s->code[i] = code_of(how, inv * (s->x[i] - lo), splat(0), top);
+        for (int i = first; i < first + STEP; i++) {
+            const lanes l = s->code[i], wl = s->w[i] * l;
+            sum_l += wl;
+            sum_ll += wl * l;
+            sum_lx += wl * s->x[i];
+        }
     }
     s->sum_l = sum_l;
     s->sum_ll = sum_ll;
