@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "quant/blocks_rows.h"
+#include "quant/blocks_lanes.h"
 #include "quant/blocks_search.h"
 
 #define SUPER       256
@@ -84,10 +85,17 @@ typedef struct affine_kind {
 typedef struct affine_block {
     uint8_t code[SUPER];
     uint8_t ls[MOST_GROUPS], lm[MOST_GROUPS]; /* encoding: 0 past the last group */
-    float d, dmin;              /* not yet rounded to f16 */
-    const gk_affine *how;       /* encoding only: the search and what it found */
-    gk_affine_fit fit[MOST_GROUPS];
+    float d, dmin;                            /* not yet rounded to f16          */
 } affine_block;
+
+/* Super-blocks that are searched side by side. */
+#define ABREAST (LANES / 4)
+
+typedef struct affine_run {
+    const gk_affine *how;
+    gk_affine_fit fit[ABREAST * MOST_GROUPS];
+    float w[ABREAST * SUPER];
+} affine_run;
 
 static float sum_of_squares(const float *x, int n)
 {
@@ -114,20 +122,6 @@ static void sum_groups(const float *w, int width, float *sum)
     }
 }
 
-/* Searches all groups of a super-block. */
-static void affine_fit(const gk_affine *how, const float *x, const float *w, affine_block *b,
-                       float *scale, float *min)
-{
-    const int n = SUPER / how->width;
-
-    b->how = how;
-    gk_search_affine(how, n, x, w, b->fit);
-    for (int g = 0; g < n; g++) {
-        scale[g] = b->fit[g].scale;
-        min[g] = b->fit[g].min;
-    }
-}
-
 static void bound_scales(uint8_t *scale, int bound)
 {
     for (int g = 0; g < MOST_GROUPS; g++)
@@ -148,49 +142,62 @@ static float integer_scales(const float *scale, int top, uint8_t *out)
     return most / (float)top;
 }
 
-static void affine_plain(const affine_kind *kind, const float *x, affine_block *b)
+/* Searches the groups of the super-block at x + i, and of those after it, unless an earlier call
+ * did so. n, x and v are those of the row. */
+static void affine_search(const affine_kind *kind, const float *x, uint64_t n, const float *v,
+                          uint64_t i, affine_run *run)
 {
-    float scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0};
+    const uint64_t left = (n - i) / SUPER;
+    const int supers = (int)(left < ABREAST ? left : ABREAST);
 
-    affine_fit(&kind->plain, x, NULL, b, scale, min);
-    b->d = integer_scales(scale, kind->scale_top, b->ls);
-    b->dmin = integer_scales(min, kind->scale_top, b->lm);
-    bound_scales(b->ls, kind->plain_bound);
+    if (i / SUPER % ABREAST != 0)
+        return;
+    run->how = v == NULL ? &kind->plain : &kind->weighted;
+    for (int k = 0; v != NULL && k < supers; k++) {
+        const float *from = x + i + k * SUPER;
+        const float sum_sq = sum_of_squares(from, SUPER);
+        importance_weights(from, v + i + k * SUPER,
+                           (kind->double_mean_sq ? 2 * sum_sq : sum_sq) / SUPER,
+                           run->w + k * SUPER);
+    }
+    gk_search_affine(run->how, supers * SUPER / run->how->width, x + i, v == NULL ? NULL : run->w,
+                     run->fit);
 }
 
-static void affine_weighted(const affine_kind *kind, const float *x, const float *v,
+/* Integers for the scales and minima of the super-block at x + i. */
+static void affine_integers(const affine_kind *kind, const affine_run *run, uint64_t i,
                             affine_block *b)
 {
-    const int width = kind->weighted.width, n = SUPER / width;
-    const float sum_sq = sum_of_squares(x, SUPER);
-    float w[SUPER], sum_w[MOST_GROUPS], scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0};
+    const int n = SUPER / run->how->width, at = (int)(i / SUPER % ABREAST);
+    float scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0}, sum_w[MOST_GROUPS];
 
-    importance_weights(x, v, (kind->double_mean_sq ? 2 * sum_sq : sum_sq) / SUPER, w);
-    affine_fit(&kind->weighted, x, w, b, scale, min);
-    sum_groups(w, width, sum_w);
-    memset(b->ls, 0, sizeof b->ls);
-    b->d = gk_search_positive(scale, sum_w, n, kind->scale_top, b->ls);
-    b->dmin = gk_search_positive(min, sum_w, n, kind->scale_top, b->lm);
-    bound_scales(b->ls, kind->weighted_bound);
-}
-
-static void affine_search(const affine_kind *kind, const float *x, const float *v, affine_block *b)
-{
-    if (v != NULL)
-        affine_weighted(kind, x, v, b);
-    else
-        affine_plain(kind, x, b);
+    for (int g = 0; g < n; g++) {
+        scale[g] = run->fit[at * n + g].scale;
+        min[g] = run->fit[at * n + g].min;
+    }
+    if (run->how == &kind->plain) {
+        b->d = integer_scales(scale, kind->scale_top, b->ls);
+        b->dmin = integer_scales(min, kind->scale_top, b->lm);
+        bound_scales(b->ls, kind->plain_bound);
+    } else {
+        memset(b->ls, 0, sizeof b->ls);
+        sum_groups(run->w + at * SUPER, run->how->width, sum_w);
+        b->d = gk_search_positive(scale, sum_w, n, kind->scale_top, b->ls);
+        b->dmin = gk_search_positive(min, sum_w, n, kind->scale_top, b->lm);
+        bound_scales(b->ls, kind->weighted_bound);
+    }
 }
 
 /* The codes of x under the integers that were stored; b->d and b->dmin are those of the file. */
-static void affine_round(const affine_kind *kind, const float *x, affine_block *b)
+static void affine_round(const affine_run *run, uint64_t at, const float *x, affine_block *b)
 {
-    const int width = kind->plain.width, top = kind->plain.top;
+    const int width = run->how->width, top = run->how->top;
+    const gk_affine_fit *fit = run->fit + at / SUPER % ABREAST * (uint64_t)(SUPER / width);
 
     for (int g = 0; g < SUPER / width; g++) {
         const float scale = b->d * (float)b->ls[g], min = b->dmin * (float)b->lm[g];
         if (scale == 0)
-            gk_search_affine_codes(b->how, x + g * width, &b->fit[g], b->code + g * width);
+            gk_search_affine_codes(run->how, x + g * width, &fit[g], b->code + g * width);
         else
             for (int i = g * width; i < (g + 1) * width; i++)
                 b->code[i] = (uint8_t)gk_clamp(gk_nearest((x[i] + min) / scale), 0, top);
@@ -237,15 +244,17 @@ static void encode_q2_k(const float *x, uint64_t n, const float *v, unsigned cha
 {
     q2_k *q = (q2_k *)out;
     affine_block b;
+    affine_run run;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
-        affine_search(&kind_q2_k, x + i, v != NULL ? v + i : NULL, &b);
+        affine_search(&kind_q2_k, x, n, v, i, &run);
+        affine_integers(&kind_q2_k, &run, i, &b);
         b.d = gk_store_f16(q->d, b.d);
         b.dmin = gk_store_f16(q->dmin, b.dmin);
         for (int g = 0; g < 16; g++)
             q->scales[g] = (unsigned char)(b.ls[g] | b.lm[g] << 4);
         unpack_scales_q2_k(q, &b);
-        affine_round(&kind_q2_k, x + i, &b);
+        affine_round(&run, i, x + i, &b);
         pack2(b.code, q->codes);
     }
 }
@@ -336,16 +345,16 @@ static void unpack_scales45(const unsigned char *s, affine_block *b)
     }
 }
 
-/* Searches, stores the head and rounds to it. */
-static void encode_head45(const affine_kind *kind, const float *x, const float *v, head45 *head,
-                          affine_block *b)
+/* Stores the head of the super-block at x + i and rounds to it. */
+static void encode_head45(const affine_kind *kind, const affine_run *run, uint64_t i,
+                          const float *x, head45 *head, affine_block *b)
 {
-    affine_search(kind, x, v, b);
+    affine_integers(kind, run, i, b);
     b->d = gk_store_f16(head->d, b->d);
     b->dmin = gk_store_f16(head->dmin, b->dmin);
     pack_scales45(b, head->scales);
     unpack_scales45(head->scales, b);
-    affine_round(kind, x, b);
+    affine_round(run, i, x + i, b);
 }
 
 static void decode_head45(const head45 *head, affine_block *b)
@@ -364,9 +373,11 @@ static void encode_q4_k(const float *x, uint64_t n, const float *v, unsigned cha
 {
     q4_k *q = (q4_k *)out;
     affine_block b;
+    affine_run run;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
-        encode_head45(&kind_q4_k, x + i, v != NULL ? v + i : NULL, &q->head, &b);
+        affine_search(&kind_q4_k, x, n, v, i, &run);
+        encode_head45(&kind_q4_k, &run, i, x, &q->head, &b);
         pack4(b.code, q->codes);
     }
 }
@@ -397,9 +408,11 @@ static void encode_q5_k(const float *x, uint64_t n, const float *v, unsigned cha
 {
     q5_k *q = (q5_k *)out;
     affine_block b;
+    affine_run run;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
-        encode_head45(&kind_q5_k, x + i, v != NULL ? v + i : NULL, &q->head, &b);
+        affine_search(&kind_q5_k, x, n, v, i, &run);
+        encode_head45(&kind_q5_k, &run, i, x, &q->head, &b);
         pack4(b.code, q->codes);
         pack_bit(b.code, 4, q->high);
     }

@@ -19,6 +19,7 @@
 /* How products are rounded to codes. */
 typedef enum rounding {
     FREE,    /* all are within the codes                 */
+    RAISED,  /* none passes the last code                */
     CLAMPED, /* all are in reach of nearest_small()      */
     ANY,     /* as gk_nearest() makes of large ones, NaN */
 } rounding;
@@ -28,6 +29,8 @@ INLINED lanes code_of(rounding how, lanes product, lanes lo, lanes hi)
 {
     if (how == FREE)
         return nearest_small(product);
+    if (how == RAISED)
+        return upper(nearest_small(product), lo);
     return upper(lower(how == ANY ? nearest_any(product) : nearest_small(product), hi), lo);
 }
 
@@ -187,6 +190,7 @@ typedef struct affine_state {
     lanes sum_w, sum_wx;
     lanes scale, error;      /* of the best try so far                      */
     lanes best_inv, best_lo; /* what its codes were made with               */
+    lanes inv;                   /* of the try at hand                      */
     lanes sum_l, sum_ll, sum_lx; /* of w, w * code and w * x, times the code */
 } affine_state;
 
@@ -225,22 +229,16 @@ static void affine_load(affine_state *s, int n_groups, const float *x, const flo
     s->flat = s->hi == s->lo;
 }
 
-/* What the codes that are made with steps from lo to hi need. */
-INLINED rounding affine_rounding(const affine_state *s, lanes inv, lanes top)
-{
-    return rounding_of(inv * (s->least - s->lo), inv * (s->hi - s->lo), splat(0), top);
-}
-
-/* A try is divided from lo; a lane without spread gets steps that do no harm. */
+/* A try divides from lo; a lane without spread gets steps that do no harm. */
 INLINED lanes affine_inverse(const affine_state *s, float steps)
 {
     return splat(steps) / pick(s->flat, splat(1), s->hi - s->lo);
 }
 
-/* The codes and their sums. */
-INLINED void affine_sums(affine_state *s, lanes inv, rounding how)
+/* The codes of a try and their sums. */
+INLINED void affine_sums(affine_state *s, rounding how)
 {
-    const lanes lo = s->lo, top = splat((float)s->how->top);
+    const lanes inv = s->inv, lo = s->lo, top = splat((float)s->how->top);
     lanes sum_l = {0}, sum_ll = {0}, sum_lx = {0};
 
     for (int first = 0; first < s->how->width; first += STEP) {
@@ -258,16 +256,20 @@ INLINED void affine_sums(affine_state *s, lanes inv, rounding how)
     s->sum_lx = sum_lx;
 }
 
-static void affine_codes(affine_state *s, lanes inv)
+/* Every product lies between those of the least x and of hi, which is steps but for a rounding:
+ * while that is below top + 0.5, none passes top. */
+static void affine_round(affine_state *s, float steps)
 {
-    const rounding how = affine_rounding(s, inv, splat((float)s->how->top));
+    const lanes inv = s->inv = affine_inverse(s, steps);
+    const lanes a = inv * (s->least - s->lo), b = inv * (s->hi - s->lo);
+    const ints small = (absolute(a) <= 4194303.0f) & (absolute(b) <= 4194303.0f) & (inv > 0);
 
-    if (how == FREE)
-        affine_sums(s, inv, FREE);
-    else if (how == CLAMPED)
-        affine_sums(s, inv, CLAMPED);
+    if (any(~small))
+        affine_sums(s, ANY);
+    else if (steps < (float)s->how->top + 0.49f)
+        affine_sums(s, RAISED);
     else
-        affine_sums(s, inv, ANY);
+        affine_sums(s, CLAMPED);
 }
 
 /* The weighted error of scale * code + lo, element by element. */
@@ -289,23 +291,21 @@ static inline lanes affine_error(const affine_state *s, lanes scale, lanes lo)
 
 static void affine_begin(affine_state *s)
 {
-    s->best_inv = affine_inverse(s, (float)s->how->top);
+    affine_round(s, (float)s->how->top);
+    s->best_inv = s->inv;
     s->best_lo = s->lo;
-    s->scale = 1 / s->best_inv;
-    affine_codes(s, s->best_inv);
+    s->scale = 1 / s->inv;
     s->error = affine_error(s, s->scale, s->lo);
 }
 
-/* One try for all lanes: round, solve for scale and offset, keep what is better. */
-static void affine_try(affine_state *s, float steps)
+/* Solves for scale and offset of the codes of a try, and keeps what is better. */
+static void affine_solve(affine_state *s)
 {
-    const lanes inv = affine_inverse(s, steps);
-
-    affine_codes(s, inv);
     const lanes det = s->sum_w * s->sum_ll - s->sum_l * s->sum_l;
     lanes scale = (s->sum_w * s->sum_lx - s->sum_wx * s->sum_l) / det;
     lanes lo = (s->sum_ll * s->sum_wx - s->sum_l * s->sum_lx) / det;
     const ints above = lo > 0;
+
     if (any(above)) {
         lo = pick(above, splat(0), lo);
         scale = pick(above, s->sum_lx / s->sum_ll, scale);
@@ -314,26 +314,47 @@ static void affine_try(affine_state *s, float steps)
     const ints better = (det > 0) & (error < s->error) & ~s->flat;
     s->error = pick(better, error, s->error);
     s->scale = pick(better, scale, s->scale);
-    s->best_inv = pick(better, inv, s->best_inv);
+    s->best_inv = pick(better, s->inv, s->best_inv);
     s->best_lo = pick(better, s->lo, s->best_lo);
     s->lo = pick(better, lo, s->lo);
+}
+
+/* Two sets of lanes take turns, so that one works while the sums of the other come to their end. */
+#define TURNS 2
+
+static void affine_search(const gk_affine *how, affine_state *s, int n)
+{
+    for (int k = 0; k < n; k++)
+        affine_begin(&s[k]);
+    for (int t = 0; t <= how->last_try; t++) {
+        for (int k = 0; k < n; k++)
+            affine_round(&s[k], how->first + how->step * (float)t + (float)how->top);
+        for (int k = 0; k < n; k++)
+            affine_solve(&s[k]);
+    }
 }
 
 void gk_search_affine(const gk_affine *how, int n_groups, const float *x, const float *w,
                       gk_affine_fit *fit)
 {
-    affine_state s;
+    affine_state s[TURNS];
 
-    s.how = how;
-    for (int g = 0; g < n_groups; g += LANES) {
-        const int n = n_groups - g < LANES ? n_groups - g : LANES;
-        affine_load(&s, n, x + g * how->width, w == NULL ? NULL : w + g * how->width);
-        affine_begin(&s);
-        for (int t = 0; t <= how->last_try; t++)
-            affine_try(&s, how->first + how->step * (float)t + (float)how->top);
-        for (int k = 0; k < n; k++)
-            fit[g + k] = (gk_affine_fit){s.flat[k] ? 0 : s.scale[k], -s.lo[k], s.best_inv[k],
-                                         s.best_lo[k], s.flat[k] != 0};
+    for (int done = 0, n; done < n_groups; done += n) {
+        int sets = 0;
+        for (n = 0; done + n < n_groups && sets < TURNS; sets++) {
+            const int from = done + n, take = n_groups - from < LANES ? n_groups - from : LANES;
+            s[sets].how = how;
+            affine_load(&s[sets], take, x + from * how->width,
+                        w == NULL ? NULL : w + from * how->width);
+            n += take;
+        }
+        affine_search(how, s, sets);
+        for (int g = 0; g < n; g++) {
+            const affine_state *of = &s[g / LANES];
+            const int k = g % LANES;
+            fit[done + g] = (gk_affine_fit){of->flat[k] ? 0 : of->scale[k], -of->lo[k],
+                                            of->best_inv[k], of->best_lo[k], of->flat[k] != 0};
+        }
     }
 }
 
