@@ -30,14 +30,16 @@ static const float middle[15] = {-115.5f, -93.5f, -74.0f, -57.0f, -42.0f, -28.5f
 /* ---- the search: a group in each lane --------------------------------------------- */
 
 #define TRIES 16 /* the largest magnitude lands on +127, then on -134, -133 .. -120 */
-#define STEP  2  /* tries that share the loads of a pass */
+#define STEP  3  /* tries that share the loads of a pass */
 
-/* x, the weights, and what the tries 1..15 choose from: as -134..-120 divided by the extreme
- * differ by less than any two middles of one sign do, each element passes at most one middle. */
+/* x, its weight, and what tries choose from. The tries 1..15, -134..-120 divided by the extreme,
+ * differ by less than two middles of one sign do, so that an element passes at most one: below
+ * and above that middle its terms of both sums are known. */
 typedef struct search_state {
     lanes x[GROUP], w[GROUP];
-    lanes first[GROUP]; /* the value of try 0                                */
-    lanes below[GROUP], above[GROUP], turn[GROUP]; /* the values of the others, and the middle */
+    lanes turn[GROUP];                 /* the middle                           */
+    lanes xq_low[GROUP], xq_up[GROUP]; /* w * value * x                        */
+    lanes qq_low[GROUP], qq_up[GROUP]; /* w * value * value                    */
     lanes inv[TRIES], xq[TRIES], qq[TRIES];
     ints zero; /* no |x| reaches 1e-15 */
 } search_state;
@@ -67,12 +69,13 @@ static void weigh(search_state *s, int n_groups, const float *v, const float *me
     sum *= 2.0f / (float)GROUP;
     for (int g = 0; mean != NULL && g < LANES; g++)
         sum[g] = mean[g < n_groups ? g : 0];
-    load_groups(v, n_groups, GROUP, s->first);
+    load_groups(v, n_groups, GROUP, s->turn);
     for (int i = 0; i < GROUP; i++)
-        s->w[i] = s->first[i] * square_root(sum + s->x[i] * s->x[i]);
+        s->w[i] = s->turn[i] * square_root(sum + s->x[i] * s->x[i]);
 }
 
-/* A lane of zeros gets an extreme that does no harm. */
+/* Everything of a group that tries share, and try 0. A lane of zeros gets an extreme that does no
+ * harm. */
 static void begin(search_state *s)
 {
     lanes peak = extreme_lanes(s->x, GROUP);
@@ -82,30 +85,25 @@ static void begin(search_state *s)
     s->inv[0] = 1 / (-peak / (float)table[0]);
     for (int t = 1; t < TRIES; t++)
         s->inv[t] = splat((float)(t - 8 + table[0])) / peak;
-    for (int i = 0; i < GROUP; i++) {
-        const lanes a = nearest_value(s->inv[1] * s->x[i]);
-        const lanes b = nearest_value(s->inv[TRIES - 1] * s->x[i]);
-        s->first[i] = nearest_value(s->inv[0] * s->x[i]);
-        s->below[i] = lower(a, b);
-        s->above[i] = upper(a, b);
-        s->turn[i] = (a + b) * 0.5f; /* exact */
-    }
-}
-
-static void first_try(search_state *s)
-{
     lanes xq = {0}, qq = {0};
-
     for (int i = 0; i < GROUP; i++) {
-        const lanes wq = s->w[i] * s->first[i];
-        xq += wq * s->x[i];
-        qq += wq * s->first[i];
+        const lanes x = s->x[i], w = s->w[i];
+        const lanes first = nearest_value(s->inv[0] * x);
+        const lanes a = nearest_value(s->inv[1] * x), b = nearest_value(s->inv[TRIES - 1] * x);
+        const lanes low = lower(a, b), up = upper(a, b);
+        s->turn[i] = (a + b) * 0.5f; /* exact */
+        s->xq_low[i] = w * low * x;
+        s->qq_low[i] = w * low * low;
+        s->xq_up[i] = w * up * x;
+        s->qq_up[i] = w * up * up;
+        xq += w * first * x;
+        qq += w * first * first;
     }
     s->xq[0] = xq;
     s->qq[0] = qq;
 }
 
-/* Tries t, t + 1 .. */
+/* The sums of STEP tries from t on. */
 static void more_tries(search_state *s, int t)
 {
     lanes inv[STEP], xq[STEP], qq[STEP];
@@ -114,14 +112,14 @@ static void more_tries(search_state *s, int t)
         inv[k] = s->inv[t + k];
         xq[k] = qq[k] = splat(0);
     }
-    for (int i = 0; i < GROUP; i++)
+    for (int i = 0; i < GROUP; i++) {
+        const lanes x = s->x[i], turn = s->turn[i];
         for (int k = 0; k < STEP; k++) {
-            const lanes x = s->x[i];
-            const lanes value = pick(inv[k] * x < s->turn[i], s->below[i], s->above[i]);
-            const lanes wq = s->w[i] * value;
-            xq[k] += wq * x;
-            qq[k] += wq * value;
+            const ints below = is_negative(inv[k] * x - turn);
+            xq[k] += pick(below, s->xq_low[i], s->xq_up[i]);
+            qq[k] += pick(below, s->qq_low[i], s->qq_up[i]);
         }
+    }
     memcpy(s->xq + t, xq, sizeof xq);
     memcpy(s->qq + t, qq, sizeof qq);
 }
@@ -134,10 +132,8 @@ static void search(const float *x, int n_groups, const float *v, const float *me
     load_groups(x, n_groups, GROUP, s.x);
     weigh(&s, n_groups, v, mean);
     begin(&s);
-    first_try(&s);
-    for (int t = TRIES - STEP; t > 0; t -= STEP)
+    for (int t = 1; t < TRIES; t += STEP)
         more_tries(&s, t);
-    more_tries(&s, 1);
     lanes found = pick(s.qq[0] > 0, s.xq[0] / s.qq[0], splat(0)), best = found * s.xq[0];
     for (int t = 1; t < TRIES; t++) {
         const ints better = (s.qq[t] > 0) & (s.xq[t] * s.xq[t] > best * s.qq[t]);

@@ -52,6 +52,16 @@ INLINED lanes pick(ints mask, lanes a, lanes b)
 #endif
 }
 
+/* The sign as a mask for pick(). */
+INLINED ints is_negative(lanes a)
+{
+#if LANES == 8
+    return (ints)a; /* the instruction looks at no other bit */
+#else
+    return (ints)a >> 31;
+#endif
+}
+
 /* a < b ? a : b and a > b ? a : b, as the instructions do it */
 INLINED lanes lower(lanes a, lanes b)
 {
