@@ -44,14 +44,48 @@ typedef struct search_state {
     ints zero; /* no |x| reaches 1e-15 */
 } search_state;
 
-/* The table's value next to x. */
+/* Minus the index of the table's value next to x (the last for NaN), and for AVX2 whether it is in
+ * the upper half. */
+INLINED ints minus_index(lanes x, ints *upper_half)
+{
+#if LANES == 8
+    /* halves the table four times; what index k chooses lies at -k modulo 4 or 8 */
+    static const float third[8] = {-93.5f, 79.0f, 19.0f, -28.5f, -93.5f, 79.0f, 19.0f, -28.5f};
+    static const float fourth[8] = {-115.5f, 101.0f, 61.0f, 31.5f, 7.0f, -16.0f, -42.0f, -74.0f};
+    *upper_half = ~(x < middle[7]);
+    ints k = *upper_half + *upper_half;
+    k += ~(x < pick(*upper_half, splat(middle[11]), splat(middle[3])));
+    lanes turn = _mm256_permutevar_ps(load_lanes(third), (__m256i)k);
+    k += k + ~(x < turn);
+    turn = _mm256_permutevar8x32_ps(load_lanes(fourth), (__m256i)k);
+    return k + k + ~(x < turn);
+#else
+    ints k = {0};
+
+    for (int m = 0; m < 15; m++)
+        k += ~(x < middle[m]);
+    *upper_half = k;
+    return k;
+#endif
+}
+
+/* The table's value next to x, which is a number. */
 INLINED lanes nearest_value(lanes x)
 {
+#if LANES == 8
+    static const float low[8] = {-127, -10, -22, -35, -49, -65, -83, -104};
+    static const float up[8] = {1, 113, 89, 69, 53, 38, 25, 13};
+    ints upper_half;
+    const ints k = minus_index(x, &upper_half);
+    return pick(upper_half, _mm256_permutevar8x32_ps(load_lanes(up), (__m256i)k),
+                _mm256_permutevar8x32_ps(load_lanes(low), (__m256i)k));
+#else
     lanes value = splat((float)table[0]);
 
     for (int k = 0; k < 15; k++)
         value += (lanes)((x >= middle[k]) & (ints)splat((float)(table[k + 1] - table[k])));
     return value;
+#endif
 }
 
 /* x * x, or with importance v * sqrt(mean + x * x); mean: one a group, NULL for twice the mean
@@ -148,21 +182,18 @@ static void search(const float *x, int n_groups, const float *v, const float *me
 
 /* ---- codes of one group ------------------------------------------------------------ */
 
-/* The index of the table's value next to x; the last for NaN. */
 static void encode_codes(const float *x, float inv, unsigned char *out)
 {
     int32_t index[GROUP];
+    ints upper_half;
 
     for (int i = 0; i < GROUP; i += LANES) {
-        const lanes at = inv * load_lanes(x + i);
-        ints k = {0};
-        for (int m = 0; m < 15; m++)
-            k += ~(at < middle[m]);
-        k = -k;
+        const ints k = -minus_index(inv * load_lanes(x + i), &upper_half);
         memcpy(index + i, &k, sizeof k);
     }
     for (int i = 0; i < 16; i++)
-        out[i] = (unsigned char)(index[i] | index[16 + i] << 4);
+        index[i] |= index[16 + i] << 4;
+    low_bytes(index, 16, out);
 }
 
 static void decode_codes(const unsigned char *in, float scale, float *out)

@@ -119,6 +119,24 @@ INLINED lanes nearest_any(lanes x)
     return __builtin_convertvector((bits & 0x7FFFFF) - 0x400000, lanes);
 }
 
+/* out[i] = in[i], which fits a byte; n is a multiple of 16. */
+INLINED void low_bytes(const int32_t *in, int n, uint8_t *out)
+{
+#if LANES >= 8
+    for (int i = 0; i < n; i += 16) {
+        const __m256i a = _mm256_loadu_si256((const void *)(in + i));
+        const __m256i b = _mm256_loadu_si256((const void *)(in + i + 8));
+        const __m256i ab = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+        const __m128i c = _mm_packus_epi16(_mm256_castsi256_si128(ab),
+                                           _mm256_extracti128_si256(ab, 1));
+        memcpy(out + i, &c, sizeof c);
+    }
+#else
+    for (int i = 0; i < n; i++)
+        out[i] = (uint8_t)in[i];
+#endif
+}
+
 #if LANES >= 8
 /* Eight columns of eight rows: column i of row g becomes lane g of out[i]. */
 INLINED void turn8(const float *const row[8], int column, lanes *out, int lane)
