@@ -20,6 +20,7 @@
 typedef enum rounding {
     FREE,    /* all are within the codes                 */
     RAISED,  /* none passes the last code                */
+    LOWERED, /* none passes the first                    */
     CLAMPED, /* all are in reach of nearest_small()      */
     ANY,     /* as gk_nearest() makes of large ones, NaN */
 } rounding;
@@ -27,38 +28,27 @@ typedef enum rounding {
 /* The code of a product; lo..hi are the codes. */
 INLINED lanes code_of(rounding how, lanes product, lanes lo, lanes hi)
 {
-    if (how == FREE)
-        return nearest_small(product);
-    if (how == RAISED)
-        return upper(nearest_small(product), lo);
-    return upper(lower(how == ANY ? nearest_any(product) : nearest_small(product), hi), lo);
-}
+    lanes l = how == ANY ? nearest_any(product) : nearest_small(product);
 
-/* What the products of a group need when its least and greatest are a and b. */
-INLINED rounding rounding_of(lanes a, lanes b, lanes lo, lanes hi)
-{
-    const ints far = ~((absolute(a) <= 4194303.0f) & (absolute(b) <= 4194303.0f));
-
-    if (any(far))
-        return ANY;
-    a = nearest_small(a);
-    b = nearest_small(b);
-    return any((a < lo) | (b < lo) | (a > hi) | (b > hi)) ? CLAMPED : FREE;
+    if (how != FREE && how != RAISED)
+        l = lower(l, hi);
+    return how != FREE && how != LOWERED ? upper(l, lo) : l;
 }
 
 /* ---- symmetric ------------------------------------------------------------------ */
 
-#define TRIES   19 /* one divides by half, the others by half - 0.9 .. half + 0.9 */
-#define ABREAST 2  /* tries that share the loads of a pass */
-#define ROUND   (TRIES + TRIES % ABREAST)
+#define TRIES 19 /* one divides by half, the others by half - 0.9 .. half + 0.9 */
 
 typedef struct symmetric_state {
     int width;
+    float half;
+    lanes lo, hi; /* codes without their offset */
     lanes x[GK_SEARCH_MOST], w[GK_SEARCH_MOST], wx[GK_SEARCH_MOST];
-    lanes least, most; /* of x */
-    lanes lo, hi;      /* codes without their offset */
     ints zero;
-    lanes inv[ROUND], xl[ROUND], ll[ROUND]; /* a try: sums of w * x * code and w * code * code */
+    bool wild;     /* infinities or NaN among x             */
+    bool opposite; /* x of the other sign may pass the last code */
+    float by[TRIES];
+    lanes inv[TRIES], xl[TRIES], ll[TRIES]; /* sums of w * x * code and w * code * code */
 } symmetric_state;
 
 static void symmetric_load(symmetric_state *s, int n_groups, const float *x, const float *w)
@@ -66,69 +56,70 @@ static void symmetric_load(symmetric_state *s, int n_groups, const float *x, con
     load_groups(x, n_groups, s->width, s->x);
     if (w != NULL)
         load_groups(w, n_groups, s->width, s->w);
-    s->least = s->most = s->x[0];
-    for (int i = 0; i < s->width; i++) {
-        if (w == NULL)
+    else
+        for (int i = 0; i < s->width; i++)
             s->w[i] = s->x[i] * s->x[i];
+    for (int i = 0; i < s->width; i++)
         s->wx[i] = s->w[i] * s->x[i];
-        s->least = lower(s->x[i], s->least);
-        s->most = upper(s->x[i], s->most);
-    }
 }
 
 /* A lane of zeros gets a peak that does no harm. */
 static void symmetric_tries(symmetric_state *s)
 {
     const lanes peak = extreme_lanes(s->x, s->width);
+    lanes other = {0}; /* the largest magnitude of the other sign */
+    ints wild = absolute(peak) > 3.40282347e38f;
     int n = 0;
 
+    for (int i = 0; i < s->width; i++) {
+        other = upper((lanes)((ints)s->x[i] ^ (~(ints)peak & INT32_MIN)), other);
+        wild |= s->x[i] != s->x[i];
+    }
     s->zero = absolute(peak) < TINY;
-    const lanes by = pick(s->zero, splat(1), peak);
-    s->inv[n++] = s->lo / by;
+    const lanes at = pick(s->zero, splat(1), peak);
+    s->by[n++] = s->half;
     for (int t = -9; t <= 9; t++)
         if (t != 0)
-            s->inv[n++] = splat(-(-s->lo[0] + 0.1f * (float)t)) / by;
-    while (n < ROUND)
-        s->inv[n++] = splat(0);
+            s->by[n++] = s->half + 0.1f * (float)t;
+    for (n = 0; n < TRIES; n++)
+        s->inv[n] = splat(-s->by[n]) / at;
+    s->wild = any(wild);
+    s->opposite = any(absolute(s->inv[TRIES - 1]) * other >= s->half - 0.51f);
 }
 
-INLINED void symmetric_sums(symmetric_state *s, int first, rounding how)
+INLINED void symmetric_sums(symmetric_state *s, int t, rounding how)
 {
-    const lanes lo = s->lo, hi = s->hi;
-    lanes inv[ABREAST], xl[ABREAST], ll[ABREAST];
+    const lanes inv = s->inv[t], lo = s->lo, hi = s->hi;
+    lanes xl = {0}, ll = {0}, l[STEP];
 
-    for (int t = 0; t < ABREAST; t++) {
-        inv[t] = s->inv[first + t];
-        xl[t] = ll[t] = splat(0);
-    }
-    for (int i = 0; i < s->width; i++) {
-        const lanes x = s->x[i], w = s->w[i], wx = s->wx[i];
-        for (int t = 0; t < ABREAST; t++) {
-            const lanes l = code_of(how, inv[t] * x, lo, hi);
-            xl[t] += wx * l;
-            ll[t] += w * l * l;
+    for (int at = 0; at < s->width; at += STEP) {
+        for (int i = 0; i < STEP; i++)
+            l[i] = code_of(how, inv * s->x[at + i], lo, hi);
+        for (int i = 0; i < STEP; i++) {
+            xl += s->wx[at + i] * l[i];
+            ll += s->w[at + i] * l[i] * l[i];
         }
     }
-    memcpy(s->xl + first, xl, sizeof xl);
-    memcpy(s->ll + first, ll, sizeof ll);
+    s->xl[t] = xl;
+    s->ll[t] = ll;
 }
 
-/* Every product lies between those of the least and the greatest x, but for a NaN among them. */
-static void symmetric_all_sums(symmetric_state *s, ints nan)
+/* No product passes what it is divided by, but for a rounding: the extreme passes the first code
+ * only where that is half + 0.5 or more, others only when they come close to it. */
+static void symmetric_all_sums(symmetric_state *s)
 {
-    for (int first = 0; first < ROUND; first += ABREAST) {
-        rounding how = FREE;
-        for (int t = first; t < first + ABREAST; t++) {
-            const rounding own = rounding_of(s->inv[t] * s->least, s->inv[t] * s->most, s->lo,
-                                             s->hi);
-            how = own > how ? own : how;
-        }
-        if (how == ANY || any(nan))
-            symmetric_sums(s, first, ANY);
-        else if (how == CLAMPED)
-            symmetric_sums(s, first, CLAMPED);
+    for (int t = 0; t < TRIES; t++) {
+        const bool first = s->by[t] > s->half + 0.49f;
+        if (s->wild)
+            symmetric_sums(s, t, ANY);
+        else if (s->opposite && first)
+            symmetric_sums(s, t, CLAMPED);
+        else if (s->opposite)
+            symmetric_sums(s, t, LOWERED);
+        else if (first)
+            symmetric_sums(s, t, RAISED);
         else
-            symmetric_sums(s, first, FREE);
+            symmetric_sums(s, t, FREE);
     }
 }
 
@@ -155,16 +146,14 @@ void gk_search_symmetric(const float *x, const float *w, int n_groups, int width
     symmetric_state s;
 
     s.width = width;
+    s.half = (float)half;
     s.lo = splat(-(float)half);
     s.hi = splat((float)(half - 1));
     for (int g = 0; g < n_groups; g += LANES) {
         const int n = n_groups - g < LANES ? n_groups - g : LANES;
-        ints nan = {0};
         symmetric_load(&s, n, x + g * width, w == NULL ? NULL : w + g * width);
         symmetric_tries(&s);
-        for (int i = 0; i < width; i++)
-            nan |= s.x[i] != s.x[i];
-        symmetric_all_sums(&s, nan);
+        symmetric_all_sums(&s);
         symmetric_choose(&s, n, fit + g);
     }
 }
