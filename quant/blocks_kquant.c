@@ -462,15 +462,18 @@ static float widest(const float *scale)
     return found;
 }
 
-/* The codes of x, -half .. half - 1 before the offset, under the scales that were stored. */
-static void symmetric_round(const float *x, int half, symmetric_block *b)
+/* The codes of x, -half .. half - 1 before the offset, under the scales that were stored; where
+ * such a scale is 0 those of the search: of fit, or the codes at hand without it. */
+static void symmetric_round(const float *x, int half, const gk_symmetric_fit *fit,
+                            symmetric_block *b)
 {
     for (int g = 0; g < 16; g++) {
         const float scale = b->d * (float)b->scale[g];
-        if (scale == 0)
-            continue;
-        for (int i = 16 * g; i < 16 * (g + 1); i++)
-            b->code[i] = (uint8_t)(gk_clamp(gk_nearest(x[i] / scale), -half, half - 1) + half);
+        if (scale != 0)
+            for (int i = 16 * g; i < 16 * (g + 1); i++)
+                b->code[i] = (uint8_t)(gk_clamp(gk_nearest(x[i] / scale), -half, half - 1) + half);
+        else if (fit != NULL)
+            gk_search_symmetric_codes(x + 16 * g, 16, half, &fit[g], b->code + 16 * g);
     }
 }
 
@@ -530,20 +533,19 @@ static bool plain_scales_q3_k(const float *x, symmetric_block *b)
     return true;
 }
 
-static void weighted_scales_q3_k(const float *x, const float *v, symmetric_block *b)
+static void weighted_scales_q3_k(const float *x, const float *v, symmetric_block *b,
+                                 gk_symmetric_fit *fit)
 {
     const float mean_sq = 2 * sum_of_squares(x, SUPER) / SUPER;
     float w[SUPER], sum_w[16], scale[16];
-    gk_symmetric_fit fit[16], of_scales;
+    gk_symmetric_fit of_scales;
     uint8_t l[16];
 
     importance_weights(x, v, mean_sq, w);
     sum_groups(w, 16, sum_w);
     gk_search_symmetric(x, w, 16, 16, 4, fit);
-    for (int g = 0; g < 16; g++) {
+    for (int g = 0; g < 16; g++)
         scale[g] = fit[g].scale;
-        gk_search_symmetric_codes(x + 16 * g, 16, 4, &fit[g], b->code + 16 * g);
-    }
     gk_search_symmetric(scale, sum_w, 1, 16, 32, &of_scales);
     gk_search_symmetric_codes(scale, 16, 32, &of_scales, l);
     b->d = of_scales.scale;
@@ -554,17 +556,18 @@ static void weighted_scales_q3_k(const float *x, const float *v, symmetric_block
 static void encode_q3_k(const float *x, uint64_t n, const float *v, unsigned char *out)
 {
     q3_k *q = (q3_k *)out;
+    gk_symmetric_fit fit[16];
     symmetric_block b;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
         if (v != NULL)
-            weighted_scales_q3_k(x + i, v + i, &b);
+            weighted_scales_q3_k(x + i, v + i, &b, fit);
         else if (!plain_scales_q3_k(x + i, &b))
             for (int g = 0; g < 16; g++)
                 b.scale[g] = -32;
         b.d = gk_store_f16(q->d, b.d);
         pack_scales_q3_k(b.scale, q->scales);
-        symmetric_round(x + i, 4, &b);
+        symmetric_round(x + i, 4, v != NULL ? fit : NULL, &b);
         pack2(b.code, q->codes);
         pack_bit(b.code, 2, q->high);
     }
@@ -633,9 +636,8 @@ static void unpack_q6_k(const q6_k *q, uint8_t *code)
 }
 
 /* Returns false when the super-block is zero. */
-static bool scales_q6_k(const float *x, const float *v, symmetric_block *b)
+static bool scales_q6_k(const float *x, const float *v, symmetric_block *b, gk_symmetric_fit *fit)
 {
-    gk_symmetric_fit fit[16];
     float scale[16];
 
     gk_search_symmetric(x, v, 16, 16, 32, fit);
@@ -648,25 +650,24 @@ static bool scales_q6_k(const float *x, const float *v, symmetric_block *b)
     for (int g = 0; g < 16; g++)
         b->scale[g] = gk_clamp(gk_nearest(inv * scale[g]), -128, 127);
     b->d = 1 / inv;
-    for (int g = 0; g < 16; g++)
-        gk_search_symmetric_codes(x + 16 * g, 16, 32, &fit[g], b->code + 16 * g);
     return true;
 }
 
 static void encode_q6_k(const float *x, uint64_t n, const float *v, unsigned char *out)
 {
     q6_k *q = (q6_k *)out;
+    gk_symmetric_fit fit[16];
     symmetric_block b;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
-        if (!scales_q6_k(x + i, v != NULL ? v + i : NULL, &b)) {
+        if (!scales_q6_k(x + i, v != NULL ? v + i : NULL, &b, fit)) {
             memset(q, 0, sizeof *q);
             continue;
         }
         b.d = gk_store_f16(q->d, b.d);
         for (int g = 0; g < 16; g++)
             q->scales[g] = (int8_t)b.scale[g];
-        symmetric_round(x + i, 32, &b);
+        symmetric_round(x + i, 32, fit, &b);
         pack_q6_k(b.code, q);
     }
 }

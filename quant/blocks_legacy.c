@@ -19,6 +19,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quant/blocks_lanes.h"
 #include "quant/blocks_search.h"
 
 enum { WIDTH = 32, HALF = WIDTH / 2, MOST_BLOCKS = 16 };
@@ -44,6 +45,25 @@ static inline size_t block_bytes(nibbles k) { return codes_at(k) + HALF; }
 
 /* ---- blocks as bytes -------------------------------------------------------- */
 
+/* Bit 4 of each code. */
+static inline void put_high(const uint8_t code[WIDTH], unsigned char *out)
+{
+#if LANES >= 8
+    __m256i c;
+
+    memcpy(&c, code, sizeof c);
+    const int high = _mm256_movemask_epi8(_mm256_slli_epi16(c, 3));
+    memcpy(out, &high, sizeof high);
+#else
+    for (int b = 0; b < 4; b++) {
+        unsigned high = 0;
+        for (int i = 0; i < 8; i++)
+            high |= (unsigned)(code[8 * b + i] >> 4 & 1) << i;
+        out[b] = (unsigned char)high;
+    }
+#endif
+}
+
 OF_KIND void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned char *out)
 {
     unsigned char *low = out + codes_at(k);
@@ -52,12 +72,7 @@ OF_KIND void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned cha
     if (k.affine)
         gk_store_f16(out + 2, f.m);
     if (k.bits == 5)
-        for (int b = 0; b < 4; b++) {
-            unsigned high = 0;
-            for (int i = 0; i < 8; i++)
-                high |= (unsigned)(code[8 * b + i] >> 4 & 1) << i;
-            out[high_at(k) + (size_t)b] = (unsigned char)high;
-        }
+        put_high(code, out + high_at(k));
     for (int j = 0; j < HALF; j++)
         low[j] = (unsigned char)((code[j] & 0xF) | (code[j + HALF] & 0xF) << 4);
 }
@@ -88,43 +103,107 @@ static inline float inverse(float d, bool *usable)
     return id;
 }
 
-/* The first of the elements with the largest magnitude, sign kept. */
+/* The extremes of a block; which zero they are when they are zero is left open. */
+static inline void bounds(const float *x, float *lo, float *hi)
+{
+#if LANES >= 8
+    __m256 least = _mm256_loadu_ps(x), most = least;
+
+    for (int i = 8; i < WIDTH; i += 8) {
+        least = _mm256_min_ps(_mm256_loadu_ps(x + i), least);
+        most = _mm256_max_ps(_mm256_loadu_ps(x + i), most);
+    }
+    __m128 a = _mm_min_ps(_mm256_castps256_ps128(least), _mm256_extractf128_ps(least, 1));
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+    a = _mm_min_ps(a, _mm_movehl_ps(a, a));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    *lo = _mm_cvtss_f32(_mm_min_ss(a, _mm_movehdup_ps(a)));
+    *hi = _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+#else
+    *lo = *hi = x[0];
+    for (int i = 1; i < WIDTH; i++) {
+        *lo = x[i] < *lo ? x[i] : *lo;
+        *hi = x[i] > *hi ? x[i] : *hi;
+    }
+#endif
+}
+
+/* bounds() with the first of several zeros, whose sign is stored. */
+static inline void signed_bounds(const float *x, float *lo, float *hi)
+{
+    bounds(x, lo, hi);
+    for (int i = 0; *lo == 0 && i < WIDTH; i++)
+        if (x[i] == 0) {
+            *lo = x[i];
+            *hi = *hi == 0 ? x[i] : *hi;
+            break;
+        }
+}
+
+/* The first of the elements with the largest magnitude, sign kept; +0 for a block of zeros. */
 static inline float extreme(const float *x)
 {
-    float most = 0, found = 0;
+    float lo, hi;
 
-    for (int i = 0; i < WIDTH; i++)
-        if (fabsf(x[i]) > most) {
-            most = fabsf(x[i]);
-            found = x[i];
-        }
-    return found;
+    bounds(x, &lo, &hi);
+    if (hi > -lo)
+        return hi;
+    if (hi < -lo)
+        return lo;
+    for (int i = 0; hi > 0 && i < WIDTH; i++)
+        if (fabsf(x[i]) == hi)
+            return x[i];
+    return 0;
+}
+
+#if LANES >= 8
+/* The low bytes of 4 * 8 whole numbers, which fit 16 bits; saturated as i8 or as u8. */
+static inline __m256i to_bytes(const __m256i q[4], bool as_signed)
+{
+    const __m256i ab = _mm256_packs_epi32(q[0], q[1]), cd = _mm256_packs_epi32(q[2], q[3]);
+    const __m256i mixed = as_signed ? _mm256_packs_epi16(ab, cd) : _mm256_packus_epi16(ab, cd);
+
+    return _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+#endif
+
+/* code = the whole part of (x - from) * by + add, at most top. */
+static inline void cut(const float *x, float from, float by, float add, int top, uint8_t *code)
+{
+#if LANES >= 8
+    const __m256 f = _mm256_set1_ps(from), b = _mm256_set1_ps(by), a = _mm256_set1_ps(add);
+    __m256i q[4];
+
+    for (int i = 0; i < 4; i++)
+        q[i] = _mm256_cvttps_epi32((_mm256_loadu_ps(x + 8 * i) - f) * b + a);
+    const __m256i bytes = _mm256_min_epu8(to_bytes(q, false), _mm256_set1_epi8((char)top));
+    memcpy(code, &bytes, sizeof bytes);
+#else
+    for (int i = 0; i < WIDTH; i++) {
+        const int q = (int)((x[i] - from) * by + add);
+        code[i] = (uint8_t)(q < top ? q : top);
+    }
+#endif
 }
 
 OF_KIND void encode_plain(nibbles k, const float *x, unsigned char *out)
 {
     const int half = 1 << (k.bits - 1), top = 2 * half - 1;
-    float lo = x[0], hi = x[0];
+    float lo = 0, hi;
     uint8_t code[WIDTH] = {0};
     fit f = {0, 0};
     bool usable;
 
     if (k.affine) {
-        for (int i = 1; i < WIDTH; i++) {
-            lo = x[i] < lo ? x[i] : lo;
-            hi = x[i] > hi ? x[i] : hi;
-        }
+        signed_bounds(x, &lo, &hi);
         f = (fit){(hi - lo) / (float)top, lo};
     } else {
         f.d = extreme(x) / (float)-half;
     }
     /* from d before it is rounded to f16; adding and cutting off rounds to nearest */
-    const float id = inverse(f.d, &usable), add = k.affine ? 0.5f : (float)half + 0.5f;
+    const float id = inverse(f.d, &usable);
     if (usable)
-        for (int i = 0; i < WIDTH; i++) {
-            const int q = (int)((x[i] - (k.affine ? lo : 0)) * id + add);
-            code[i] = (uint8_t)(q < top ? q : top);
-        }
+        cut(x, lo, id, k.affine ? 0.5f : (float)half + 0.5f, top, code);
     put_block(k, f, code, out);
 }
 
@@ -244,22 +323,43 @@ typedef struct q8_0 {
 
 _Static_assert(sizeof(q8_0) == 2 + 32, "Q8_0 is an f16 and 32 bytes");
 
+/* q = x * id to nearest, ties away from zero. */
+static inline void nearest_bytes(const float *x, float id, int8_t *out)
+{
+#if LANES >= 8
+    /* the float below 0.5: with it no sum is rounded up to the next whole number too early */
+    const __m256 half = _mm256_set1_ps(0.49999997f), sign = _mm256_set1_ps(-0.0f);
+    __m256i q[4];
+
+    for (int i = 0; i < 4; i++) {
+        const __m256 v = _mm256_loadu_ps(x + 8 * i) * _mm256_set1_ps(id);
+        q[i] = _mm256_cvttps_epi32(v + _mm256_or_ps(_mm256_and_ps(v, sign), half));
+    }
+    const __m256i bytes = to_bytes(q, true);
+    memcpy(out, &bytes, sizeof bytes);
+#else
+    for (int i = 0; i < WIDTH; i++) {
+        const float v = x[i] * id;
+        const int whole = (int)v;
+        const float rest = v - (float)whole; /* exact */
+        out[i] = (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
+    }
+#endif
+}
+
 static void encode_q8_0(const float *x, uint64_t n, const float *importance, unsigned char *out)
 {
     (void)importance;
     for (uint64_t b = 0; b < n / WIDTH; b++, x += WIDTH) {
-        const float d = fabsf(extreme(x)) / 127.0f;
+        float lo, hi;
         q8_0 block = {{0}, {0}};
         bool usable;
+        bounds(x, &lo, &hi);
+        const float d = fabsf(hi > -lo ? hi : lo) / 127.0f;
         const float id = inverse(d, &usable);
         gk_store_f16(block.d, d);
         if (usable)
-            for (int i = 0; i < WIDTH; i++) { /* to nearest, ties away from zero */
-                const float v = x[i] * id;
-                const int whole = (int)v;
-                const float rest = v - (float)whole; /* exact */
-                block.q[i] = (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
-            }
+            nearest_bytes(x, id, block.q);
         memcpy(out + b * sizeof block, &block, sizeof block);
     }
 }
