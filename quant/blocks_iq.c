@@ -185,15 +185,15 @@ static void search(const float *x, int n_groups, const float *v, const float *me
 static void encode_codes(const float *x, float inv, unsigned char *out)
 {
     int32_t index[GROUP];
+    uint8_t code[GROUP];
     ints upper_half;
 
     for (int i = 0; i < GROUP; i += LANES) {
         const ints k = -minus_index(inv * load_lanes(x + i), &upper_half);
         memcpy(index + i, &k, sizeof k);
     }
-    for (int i = 0; i < 16; i++)
-        index[i] |= index[16 + i] << 4;
-    low_bytes(index, 16, out);
+    low_bytes(index, GROUP, code);
+    join_nibbles(code, code + 16, 16, out);
 }
 
 static void decode_codes(const unsigned char *in, float scale, float *out)

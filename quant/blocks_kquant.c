@@ -46,8 +46,7 @@ static void unpack2(const unsigned char *in, uint8_t *code)
 static void pack4(const uint8_t *code, unsigned char *out)
 {
     for (int chunk = 0; chunk < 4; chunk++, code += 64, out += 32)
-        for (int i = 0; i < 32; i++)
-            out[i] = (unsigned char)((code[i] & 15) | (code[i + 32] & 15) << 4);
+        join_nibbles(code, code + 32, 32, out);
 }
 
 static void unpack4(const unsigned char *in, uint8_t *code)
@@ -617,10 +616,7 @@ static void pack_q6_k(const uint8_t *code, q6_k *q)
         high[i] = code[i] >> 4;
     pack2(high, q->high);
     for (int half = 0; half < 2; half++)
-        for (int i = 0; i < 64; i++) {
-            const uint8_t *from = code + 128 * half + i;
-            q->codes[64 * half + i] = (unsigned char)((from[0] & 15) | (from[64] & 15) << 4);
-        }
+        join_nibbles(code + 128 * half, code + 128 * half + 64, 64, q->codes + 64 * half);
 }
 
 static void unpack_q6_k(const q6_k *q, uint8_t *code)

@@ -137,6 +137,23 @@ INLINED void low_bytes(const int32_t *in, int n, uint8_t *out)
 #endif
 }
 
+/* out[i] = low[i] | high[i] << 4, codes below 16 or their low four bits; n is a multiple of 16. */
+INLINED void join_nibbles(const uint8_t *low, const uint8_t *high, int n, unsigned char *out)
+{
+#if LANES >= 8
+    for (int i = 0; i < n; i += 16) {
+        const __m128i mask = _mm_set1_epi8(15);
+        const __m128i l = _mm_and_si128(_mm_loadu_si128((const void *)(low + i)), mask);
+        const __m128i h = _mm_and_si128(_mm_loadu_si128((const void *)(high + i)), mask);
+        const __m128i both = _mm_or_si128(l, _mm_slli_epi16(h, 4));
+        memcpy(out + i, &both, sizeof both);
+    }
+#else
+    for (int i = 0; i < n; i++)
+        out[i] = (unsigned char)((low[i] & 15) | (high[i] & 15) << 4);
+#endif
+}
+
 #if LANES >= 8
 /* Eight columns of eight rows: column i of row g becomes lane g of out[i]. */
 INLINED void turn8(const float *const row[8], int column, lanes *out, int lane)

@@ -73,8 +73,7 @@ OF_KIND void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned cha
         gk_store_f16(out + 2, f.m);
     if (k.bits == 5)
         put_high(code, out + high_at(k));
-    for (int j = 0; j < HALF; j++)
-        low[j] = (unsigned char)((code[j] & 0xF) | (code[j + HALF] & 0xF) << 4);
+    join_nibbles(code, code + HALF, HALF, low);
 }
 
 OF_KIND void take_codes(nibbles k, const unsigned char *in, int code[WIDTH])
@@ -140,20 +139,28 @@ static inline void signed_bounds(const float *x, float *lo, float *hi)
         }
 }
 
+/* which ? a : b without a branch: the sign of an extreme is anyone's guess. */
+static inline float either(bool which, float a, float b)
+{
+    uint32_t u, v;
+
+    memcpy(&u, &a, sizeof u);
+    memcpy(&v, &b, sizeof v);
+    v ^= (u ^ v) & -(uint32_t)which;
+    memcpy(&a, &v, sizeof a);
+    return a;
+}
+
 /* The first of the elements with the largest magnitude, sign kept; +0 for a block of zeros. */
 static inline float extreme(const float *x)
 {
     float lo, hi;
 
     bounds(x, &lo, &hi);
-    if (hi > -lo)
-        return hi;
-    if (hi < -lo)
-        return lo;
-    for (int i = 0; hi > 0 && i < WIDTH; i++)
+    for (int i = 0; hi == -lo && i < WIDTH; i++)
         if (fabsf(x[i]) == hi)
-            return x[i];
-    return 0;
+            return hi > 0 ? x[i] : 0;
+    return either(hi < -lo, lo, hi);
 }
 
 #if LANES >= 8
