@@ -91,16 +91,26 @@ OF_KIND void take_codes(nibbles k, const unsigned char *in, int code[WIDTH])
 
 /* ---- the plain rule --------------------------------------------------------- */
 
-/* Returns 1 / d, 0 for no scale. An infinite one comes from a d too small to have a
- * reciprocal, or from extremes too far apart: ggml's products are then infinite or NaN,
- * which x86 converts to an integer whose low byte is 0, and so are our codes. */
-static inline float inverse(float d, bool *usable)
-{
-    const float id = d != 0 ? 1 / d : 0;
+/* What blocks side by side are encoded with, so that one's division waits for no other's. */
+typedef struct plain {
+    float from[MOST_BLOCKS], d[MOST_BLOCKS];
+    float id[MOST_BLOCKS]; /* 1 / d, 0 for no scale */
+} plain;
 
-    *usable = !isinf(id) && !isinf(d);
-    return id;
+/* d and id from the d's times by. */
+static inline void divide(plain *p, float by)
+{
+    for (int b = 0; b < MOST_BLOCKS; b++) {
+        const float d = p->d[b] / by, id = 1 / d;
+        p->d[b] = d;
+        p->id[b] = d != 0 ? id : 0;
+    }
 }
+
+/* An infinite id comes from a d too small to have a reciprocal, an infinite d from extremes too
+ * far apart: ggml's products are then infinite or NaN, which x86 converts to an integer whose low
+ * byte is 0, and so are our codes. */
+static inline bool is_usable(const plain *p, int b) { return !isinf(p->id[b]) && !isinf(p->d[b]); }
 
 /* The extremes of a block; which zero they are when they are zero is left open. */
 static inline void bounds(const float *x, float *lo, float *hi)
@@ -193,25 +203,30 @@ static inline void cut(const float *x, float from, float by, float add, int top,
 #endif
 }
 
-OF_KIND void encode_plain(nibbles k, const float *x, unsigned char *out)
+/* Encodes n_blocks, at most MOST_BLOCKS. */
+OF_KIND void encode_plain(nibbles k, const float *x, int n_blocks, unsigned char *out)
 {
     const int half = 1 << (k.bits - 1), top = 2 * half - 1;
-    float lo = 0, hi;
-    uint8_t code[WIDTH] = {0};
-    fit f = {0, 0};
-    bool usable;
+    const float add = k.affine ? 0.5f : (float)half + 0.5f;
+    plain p = {{0}, {0}, {0}};
 
-    if (k.affine) {
-        signed_bounds(x, &lo, &hi);
-        f = (fit){(hi - lo) / (float)top, lo};
-    } else {
-        f.d = extreme(x) / (float)-half;
+    for (int b = 0; b < n_blocks; b++) {
+        float hi;
+        if (k.affine) {
+            signed_bounds(x + b * WIDTH, &p.from[b], &hi);
+            p.d[b] = hi - p.from[b];
+        } else {
+            p.d[b] = extreme(x + b * WIDTH);
+        }
     }
+    divide(&p, k.affine ? (float)top : (float)-half);
     /* from d before it is rounded to f16; adding and cutting off rounds to nearest */
-    const float id = inverse(f.d, &usable);
-    if (usable)
-        cut(x, lo, id, k.affine ? 0.5f : (float)half + 0.5f, top, code);
-    put_block(k, f, code, out);
+    for (int b = 0; b < n_blocks; b++) {
+        uint8_t code[WIDTH] = {0};
+        if (is_usable(&p, b))
+            cut(x + b * WIDTH, p.from[b], p.id[b], add, top, code);
+        put_block(k, (fit){p.d[b], p.from[b]}, code, out + (size_t)b * block_bytes(k));
+    }
 }
 
 /* ---- the search ------------------------------------------------------------- */
@@ -264,9 +279,8 @@ OF_KIND void encode(nibbles k, const float *x, uint64_t n, const float *importan
 
     for (uint64_t b = 0, take; b < n_blocks; b += take) {
         take = n_blocks - b < MOST_BLOCKS ? n_blocks - b : MOST_BLOCKS;
-        take = importance == NULL ? 1 : take;
         if (importance == NULL)
-            encode_plain(k, x + b * WIDTH, out + b * block_bytes(k));
+            encode_plain(k, x + b * WIDTH, (int)take, out + b * block_bytes(k));
         else
             encode_searched(k, x + b * WIDTH, importance + b * WIDTH, mean, (int)take,
                             out + b * block_bytes(k));
@@ -356,18 +370,24 @@ static inline void nearest_bytes(const float *x, float id, int8_t *out)
 
 static void encode_q8_0(const float *x, uint64_t n, const float *importance, unsigned char *out)
 {
+    const uint64_t n_blocks = n / WIDTH;
     (void)importance;
-    for (uint64_t b = 0; b < n / WIDTH; b++, x += WIDTH) {
-        float lo, hi;
-        q8_0 block = {{0}, {0}};
-        bool usable;
-        bounds(x, &lo, &hi);
-        const float d = fabsf(hi > -lo ? hi : lo) / 127.0f;
-        const float id = inverse(d, &usable);
-        gk_store_f16(block.d, d);
-        if (usable)
-            nearest_bytes(x, id, block.q);
-        memcpy(out + b * sizeof block, &block, sizeof block);
+    for (uint64_t first = 0, take; first < n_blocks; first += take) {
+        plain p = {{0}, {0}, {0}};
+        take = n_blocks - first < MOST_BLOCKS ? n_blocks - first : MOST_BLOCKS;
+        for (uint64_t b = 0; b < take; b++) {
+            float lo, hi;
+            bounds(x + b * WIDTH, &lo, &hi);
+            p.d[b] = fabsf(either(hi < -lo, lo, hi));
+        }
+        divide(&p, 127.0f);
+        for (uint64_t b = 0; b < take; b++, x += WIDTH, out += sizeof(q8_0)) {
+            q8_0 block = {{0}, {0}};
+            gk_store_f16(block.d, p.d[b]);
+            if (is_usable(&p, (int)b))
+                nearest_bytes(x, p.id[b], block.q);
+            memcpy(out, &block, sizeof block);
+        }
     }
 }
 
