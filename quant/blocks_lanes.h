@@ -161,17 +161,15 @@ INLINED void turn8(const float *const row[8], int column, lanes *out, int lane)
     for (int i = 0; i < 8; i += 4) { /* halves of registers never cross */
         __m256 r[4], even[2], odd[2];
         for (int k = 0; k < 4; k++)
-            r[k] = _mm256_insertf128_ps(
-                _mm256_castps128_ps256(_mm_loadu_ps(row[k] + column + i)),
-                _mm_loadu_ps(row[k + 4] + column + i), 1);
+            r[k] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[k] + column + i)),
+                                        _mm_loadu_ps(row[k + 4] + column + i), 1);
         for (int k = 0; k < 2; k++) {
             even[k] = _mm256_unpacklo_ps(r[2 * k], r[2 * k + 1]);
             odd[k] = _mm256_unpackhi_ps(r[2 * k], r[2 * k + 1]);
         }
-        const __m256 column_of[4] = {_mm256_shuffle_ps(even[0], even[1], 0x44),
-                                     _mm256_shuffle_ps(even[0], even[1], 0xEE),
-                                     _mm256_shuffle_ps(odd[0], odd[1], 0x44),
-                                     _mm256_shuffle_ps(odd[0], odd[1], 0xEE)};
+        const __m256 column_of[4] = {
+            _mm256_shuffle_ps(even[0], even[1], 0x44), _mm256_shuffle_ps(even[0], even[1], 0xEE),
+            _mm256_shuffle_ps(odd[0], odd[1], 0x44), _mm256_shuffle_ps(odd[0], odd[1], 0xEE)};
         for (int k = 0; k < 4; k++)
             memcpy((char *)&out[column + i + k] + 4 * lane, &column_of[k], sizeof column_of[k]);
     }

@@ -322,7 +322,7 @@ static inline bool valid(nibbles k, const unsigned char *in, uint64_t n)
         decode(kind, in, n, out);                                                                  \
     }                                                                                              \
     static bool valid_##kind(const unsigned char *in, uint64_t n) { return valid(kind, in, n); }   \
-    const gk_blocks GK_BLOCKS_NAME(gk_blocks_##kind) = {                                                           \
+    const gk_blocks GK_BLOCKS_NAME(gk_blocks_##kind) = {                                           \
         .dtype = KIND,                                                                             \
         .encode = encode_##kind,                                                                   \
         .decode = decode_##kind,                                                                   \

@@ -179,7 +179,7 @@ typedef struct affine_state {
     lanes sum_w, sum_wx;
     lanes scale, error;      /* of the best try so far                      */
     lanes best_inv, best_lo; /* what its codes were made with               */
-    lanes inv;                   /* of the try at hand                      */
+    lanes inv;               /* of the try at hand                      */
     lanes sum_l, sum_ll, sum_lx; /* of w, w * code and w * x, times the code */
 } affine_state;
 
@@ -420,7 +420,8 @@ void gk_search_sweeps(const float *x, int n_groups, int width, int half, uint8_t
             ;
         for (int g = 0; g < n; g++) {
             for (int i = 0; i < width; i++)
-                code[(first + g) * width + i] = s.zero[g] ? 0 : (uint8_t)(s.code[i][g] + (float)half);
+                code[(first + g) * width + i] = s.zero[g] ? 0
+                                                          : (uint8_t)(s.code[i][g] + (float)half);
             scale[first + g] = s.ll[g] > 0 ? s.xl[g] / s.ll[g] : 0;
         }
     }

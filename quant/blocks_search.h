@@ -125,8 +125,8 @@ void gk_search_affine_codes(const gk_affine *how, const float *x, const gk_affin
 
 /* x ~ scale * (code - half), code 0..2 * half - 1, weights x * x: one rounding to half steps,
  * then at most five sweeps that move single codes. n_groups groups of width elements (a multiple of
- * 8, at most GK_SEARCH_MOST), scale one a group; 0 and codes 0 for a group in which no |x| reaches 1e-15.
- * (make_q3_quants) */
+ * 8, at most GK_SEARCH_MOST), scale one a group; 0 and codes 0 for a group in which no |x| reaches
+ * 1e-15. (make_q3_quants) */
 void gk_search_sweeps(const float *x, int n_groups, int width, int half, uint8_t *code,
                       float *scale);
 

@@ -277,9 +277,8 @@ static const struct {
     gk_dtype dtype;
     int at[2], n;
 } f16_fields[] = {
-    {GK_Q2_K, {80, 82}, 2}, {GK_Q3_K, {108, 0}, 1}, {GK_Q4_K, {0, 2}, 2},
-    {GK_Q5_K, {0, 2}, 2},   {GK_Q6_K, {208, 0}, 1}, {GK_IQ4_NL, {0, 0}, 1},
-    {GK_IQ4_XS, {0, 0}, 1},
+    {GK_Q2_K, {80, 82}, 2}, {GK_Q3_K, {108, 0}, 1}, {GK_Q4_K, {0, 2}, 2},   {GK_Q5_K, {0, 2}, 2},
+    {GK_Q6_K, {208, 0}, 1}, {GK_IQ4_NL, {0, 0}, 1}, {GK_IQ4_XS, {0, 0}, 1},
 };
 
 static void a_scale_that_is_no_finite_number_is_refused(void **state)

@@ -255,7 +255,8 @@ static void rows_can_be_cut_where_the_table_says(void **state)
                 free(left);
                 free(right);
             }
-            assert_int_equal(same, !(weighted && gk_blocks_nth(isa, type)->whole_row_with_importance));
+            assert_int_equal(same,
+                             !(weighted && gk_blocks_nth(isa, type)->whole_row_with_importance));
         }
 }
 
