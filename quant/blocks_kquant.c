@@ -38,8 +38,12 @@ static void pack2(const uint8_t *code, unsigned char *out)
 static void unpack2(const unsigned char *in, uint8_t *code)
 {
     for (int half = 0; half < 2; half++, code += 128, in += 32)
-        for (int i = 0; i < 128; i++)
-            code[i] = in[i % 32] >> i / 32 * 2 & 3;
+        for (int i = 0; i < 32; i++) {
+            code[i] = in[i] & 3;
+            code[i + 32] = in[i] >> 2 & 3;
+            code[i + 64] = in[i] >> 4 & 3;
+            code[i + 96] = in[i] >> 6;
+        }
 }
 
 /* Byte i of a chunk of 32 bytes holds elements i (low) and 32 + i (high). */
@@ -62,14 +66,16 @@ static void unpack4(const unsigned char *in, uint8_t *code)
 static void pack_bit(const uint8_t *code, int bit, unsigned char *high)
 {
     memset(high, 0, SUPER / 8);
-    for (int i = 0; i < SUPER; i++)
-        high[i % 32] |= (unsigned char)((code[i] >> bit & 1) << i / 32);
+    for (int k = 0; k < 8; k++)
+        for (int i = 0; i < 32; i++)
+            high[i] |= (unsigned char)((code[32 * k + i] >> bit & 1) << k);
 }
 
 static void unpack_bit(const unsigned char *high, int bit, uint8_t *code)
 {
-    for (int i = 0; i < SUPER; i++)
-        code[i] |= (uint8_t)((high[i % 32] >> i / 32 & 1) << bit);
+    for (int k = 0; k < 8; k++)
+        for (int i = 0; i < 32; i++)
+            code[32 * k + i] |= (uint8_t)((high[i] >> k & 1) << bit);
 }
 
 /* ---- groups with a minimum: Q2_K, Q4_K, Q5_K ------------------------------------ */

@@ -154,6 +154,47 @@ INLINED void join_nibbles(const uint8_t *low, const uint8_t *high, int n, unsign
 #endif
 }
 
+/* low[i] and high[i] of n bytes, a multiple of 16. */
+INLINED void split_nibbles(const unsigned char *in, int n, uint8_t *low, uint8_t *high)
+{
+#if LANES >= 8
+    for (int i = 0; i < n; i += 16) {
+        const __m128i mask = _mm_set1_epi8(15), c = _mm_loadu_si128((const void *)(in + i));
+        const __m128i l = _mm_and_si128(c, mask), h = _mm_and_si128(_mm_srli_epi16(c, 4), mask);
+        memcpy(low + i, &l, sizeof l);
+        memcpy(high + i, &h, sizeof h);
+    }
+#else
+    for (int i = 0; i < n; i++) {
+        low[i] = in[i] & 15;
+        high[i] = in[i] >> 4;
+    }
+#endif
+}
+
+/* LANES bytes as floats. */
+INLINED lanes load_bytes(const uint8_t *p)
+{
+#if LANES == 16
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)));
+#elif LANES == 8
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p)));
+#else
+    return (lanes){p[0], p[1], p[2], p[3]};
+#endif
+}
+
+INLINED lanes load_signed_bytes(const int8_t *p)
+{
+#if LANES == 16
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
+#elif LANES == 8
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
+#else
+    return (lanes){p[0], p[1], p[2], p[3]};
+#endif
+}
+
 #if LANES >= 8
 /* Eight columns of eight rows: column i of row g becomes lane g of out[i]. */
 INLINED void turn8(const float *const row[8], int column, lanes *out, int lane)

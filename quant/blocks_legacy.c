@@ -76,17 +76,33 @@ OF_KIND void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned cha
     join_nibbles(code, code + HALF, HALF, low);
 }
 
-OF_KIND void take_codes(nibbles k, const unsigned char *in, int code[WIDTH])
+/* Adds bit 4 to each code. */
+static inline void take_high(const unsigned char *in, uint8_t code[WIDTH])
 {
-    const unsigned char *low = in + codes_at(k);
+#if LANES >= 8
+    /* byte i sees byte i / 8 of the field, and keeps bit i % 8 */
+    const __m256i from = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                            0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    int high;
+    __m256i c;
 
-    for (int j = 0; j < HALF; j++)
-        code[j] = low[j] & 0xF;
-    for (int j = 0; j < HALF; j++)
-        code[j + HALF] = low[j] >> 4;
+    memcpy(&high, in, sizeof high);
+    memcpy(&c, code, sizeof c);
+    const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(high), from), bit);
+    c = _mm256_or_si256(c, _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(16)));
+    memcpy(code, &c, sizeof c);
+#else
+    for (int i = 0; i < WIDTH; i++)
+        code[i] |= (uint8_t)((in[i / 8] >> i % 8 & 1) << 4);
+#endif
+}
+
+OF_KIND void take_codes(nibbles k, const unsigned char *in, uint8_t code[WIDTH])
+{
+    split_nibbles(in + codes_at(k), HALF, code, code + HALF);
     if (k.bits == 5)
-        for (int i = 0; i < WIDTH; i++)
-            code[i] |= (in[high_at(k) + (size_t)i / 8] >> i % 8 & 1) << 4;
+        take_high(in + high_at(k), code);
 }
 
 /* ---- the plain rule --------------------------------------------------------- */
@@ -290,14 +306,14 @@ OF_KIND void encode(nibbles k, const float *x, uint64_t n, const float *importan
 OF_KIND void decode(nibbles k, const unsigned char *in, uint64_t n, float *out)
 {
     const int zero = k.affine ? 0 : 1 << (k.bits - 1);
-    int code[WIDTH];
+    uint8_t code[WIDTH];
 
     for (uint64_t b = 0; b < n / WIDTH; b++, in += block_bytes(k), out += WIDTH) {
         const float d = gk_load_f16(in), m = k.affine ? gk_load_f16(in + 2) : 0;
         take_codes(k, in, code);
-        for (int i = 0; i < WIDTH; i++) {
-            const float v = (float)(code[i] - zero) * d;
-            out[i] = k.affine ? v + m : v; /* adding 0 would lose the sign of -0 */
+        for (int i = 0; i < WIDTH; i += LANES) {
+            const lanes v = (load_bytes(code + i) - (float)zero) * d;
+            store_lanes(k.affine ? v + m : v, out + i); /* adding 0 would lose the sign of -0 */
         }
     }
 }
@@ -397,8 +413,8 @@ static void decode_q8_0(const unsigned char *in, uint64_t n, float *out)
         q8_0 block;
         memcpy(&block, in + b * sizeof block, sizeof block);
         const float d = gk_load_f16(block.d);
-        for (int i = 0; i < WIDTH; i++)
-            out[i] = (float)block.q[i] * d;
+        for (int i = 0; i < WIDTH; i += LANES)
+            store_lanes(load_signed_bytes(block.q + i) * d, out + i);
     }
 }
 
