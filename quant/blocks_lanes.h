@@ -172,6 +172,25 @@ INLINED void split_nibbles(const unsigned char *in, int n, uint8_t *low, uint8_t
 #endif
 }
 
+/* The largest of lanes that hold no NaN. */
+INLINED float greatest(lanes a)
+{
+#if LANES == 16
+    return _mm512_reduce_max_ps(a);
+#elif LANES == 8
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+#else
+    float most = a[0];
+
+    for (int g = 1; g < LANES; g++)
+        most = a[g] > most ? a[g] : most;
+    return most;
+#endif
+}
+
 /* LANES bytes as floats. */
 INLINED lanes load_bytes(const uint8_t *p)
 {
