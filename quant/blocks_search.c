@@ -69,7 +69,6 @@ static void symmetric_tries(symmetric_state *s)
     const lanes peak = extreme_lanes(s->x, s->width);
     lanes other = {0}; /* the largest magnitude of the other sign */
     ints wild = absolute(peak) > 3.40282347e38f;
-    int n = 0;
 
     for (int i = 0; i < s->width; i++) {
         other = upper((lanes)((ints)s->x[i] ^ (~(ints)peak & INT32_MIN)), other);
@@ -77,11 +76,7 @@ static void symmetric_tries(symmetric_state *s)
     }
     s->zero = absolute(peak) < TINY;
     const lanes at = pick(s->zero, splat(1), peak);
-    s->by[n++] = s->half;
-    for (int t = -9; t <= 9; t++)
-        if (t != 0)
-            s->by[n++] = s->half + 0.1f * (float)t;
-    for (n = 0; n < TRIES; n++)
+    for (int n = 0; n < TRIES; n++)
         s->inv[n] = splat(-s->by[n]) / at;
     s->wild = any(wild);
     s->opposite = any(absolute(s->inv[TRIES - 1]) * other >= s->half - 0.51f);
@@ -130,11 +125,9 @@ static void symmetric_choose(const symmetric_state *s, int n_groups, gk_symmetri
 
     for (int t = 1; t < TRIES; t++) {
         const ints better = (s->ll[t] > 0) & (s->xl[t] * s->xl[t] > best * s->ll[t]);
-        if (any(better)) {
-            scale = pick(better, s->xl[t] / s->ll[t], scale);
-            best = pick(better, scale * s->xl[t], best);
-            inv = pick(better, s->inv[t], inv);
-        }
+        scale = pick(better, s->xl[t] / s->ll[t], scale);
+        best = pick(better, scale * s->xl[t], best);
+        inv = pick(better, s->inv[t], inv);
     }
     for (int g = 0; g < n_groups; g++)
         fit[g] = (gk_symmetric_fit){s->zero[g] ? 0 : scale[g], inv[g], s->zero[g] != 0};
@@ -149,6 +142,11 @@ void gk_search_symmetric(const float *x, const float *w, int n_groups, int width
     s.half = (float)half;
     s.lo = splat(-(float)half);
     s.hi = splat((float)(half - 1));
+    s.by[0] = s.half;
+    for (int t = 0; t < 9; t++) {
+        s.by[1 + t] = s.half + 0.1f * (float)(t - 9);
+        s.by[10 + t] = s.half + 0.1f * (float)(t + 1);
+    }
     for (int g = 0; g < n_groups; g += LANES) {
         const int n = n_groups - g < LANES ? n_groups - g : LANES;
         symmetric_load(&s, n, x + g * width, w == NULL ? NULL : w + g * width);
