@@ -25,6 +25,9 @@ CMD_SRC  := $(wildcard cmd/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
 TOOL_SRC := $(wildcard tests/make_*.c tests/bench/*.c)
 obj       = $(patsubst %.c,$(B)/%.o,$(1))
+# what is compiled once more for each vector unit
+BLOCKS   := $(addprefix quant/blocks_,search legacy kquant iq fp4 table)
+LIB_OBJ  := $(call obj,$(LIB_SRC)) $(foreach isa,avx2 avx512,$(BLOCKS:%=$(B)/%_$(isa).o))
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 TOOLS    := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 
@@ -36,7 +39,7 @@ all: $(B)/grokkit
 $(B)/grokkit: $(call obj,$(CMD_SRC)) $(B)/libgrokkit.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(B)/libgrokkit.a: $(call obj,$(LIB_SRC))
+$(B)/libgrokkit.a: $(LIB_OBJ)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
@@ -45,11 +48,17 @@ $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
 $(TOOLS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(B)/quant/kernels_avx2.o: ISA := -O3 -mavx2 -mf16c -mfma -Wno-psabi
-$(B)/quant/kernels_avx512.o: ISA := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mf16c -mfma -mprefer-vector-width=512
+$(B)/quant/%_avx2.o: ISA := -O3 -mavx2 -mf16c -mfma -Wno-psabi
+$(B)/quant/%_avx512.o: ISA := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mf16c -mfma -mprefer-vector-width=512
 $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) $(if $(filter formats/%,$<),-Wconversion) -MMD -MP -c -o $@ $<
+define BLOCKS_FOR
+$(BLOCKS:%=$(B)/%_$(1).o): $(B)/%_$(1).o: %.c
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CPPFLAGS) -DGK_BLOCKS_ISA=$(1) $$(CFLAGS) $$(ISA) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach isa,avx2 avx512,$(eval $(call BLOCKS_FOR,$(isa))))
 
 deps:
 	$(Q)CC='$(CC)' tests/deps.sh
@@ -101,4 +110,4 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(CMD_SRC) $(TEST_SRC) $(TOOL_SRC)))
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(call obj,$(CMD_SRC) $(TEST_SRC) $(TOOL_SRC)))

@@ -1,12 +1,31 @@
-/* quant/blocks.c - the table of ggml's block codecs. */
+/* quant/blocks.c - which table of block codecs runs: that of the kernels in use. */
 #include "quant/blocks.h"
 
-static const gk_blocks *const rows[GK_N_DTYPES] = {
-    [GK_Q4_0] = &gk_blocks_q4_0,   [GK_Q4_1] = &gk_blocks_q4_1,     [GK_Q5_0] = &gk_blocks_q5_0,
-    [GK_Q5_1] = &gk_blocks_q5_1,   [GK_Q8_0] = &gk_blocks_q8_0,     [GK_Q2_K] = &gk_blocks_q2_k,
-    [GK_Q3_K] = &gk_blocks_q3_k,   [GK_Q4_K] = &gk_blocks_q4_k,     [GK_Q5_K] = &gk_blocks_q5_k,
-    [GK_Q6_K] = &gk_blocks_q6_k,   [GK_IQ4_NL] = &gk_blocks_iq4_nl, [GK_IQ4_XS] = &gk_blocks_iq4_xs,
-    [GK_MXFP4] = &gk_blocks_mxfp4, [GK_NVFP4] = &gk_blocks_nvfp4,
-};
+#include "quant/kernels.h"
 
-const gk_blocks *gk_blocks_of(gk_dtype dtype) { return rows[dtype]; }
+extern const gk_blocks *const gk_blocks_table_scalar[GK_N_DTYPES];
+#if defined __x86_64__
+extern const gk_blocks *const gk_blocks_table_avx2[GK_N_DTYPES];
+extern const gk_blocks *const gk_blocks_table_avx512[GK_N_DTYPES];
+#endif
+
+static const gk_blocks *row(const gk_kernels *k, gk_dtype dtype)
+{
+#if defined __x86_64__
+    if (k == &gk_kernels_avx2)
+        return gk_blocks_table_avx2[dtype];
+    if (k == &gk_kernels_avx512)
+        return gk_blocks_table_avx512[dtype];
+#endif
+    (void)k;
+    return gk_blocks_table_scalar[dtype];
+}
+
+const gk_blocks *gk_blocks_of(gk_dtype dtype) { return row(gk_kernels_get(), dtype); }
+
+const gk_blocks *gk_blocks_nth(int i, gk_dtype dtype)
+{
+    const gk_kernels *k = gk_kernels_nth(i);
+
+    return k == NULL ? NULL : row(k, dtype);
+}

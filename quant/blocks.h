@@ -23,12 +23,11 @@ typedef struct gk_blocks {
     bool whole_row_with_importance;
 } gk_blocks;
 
-/* Returns the codec of a block type, NULL for a plain one. */
+/* Returns the codec of a block type, NULL for a plain one: that of the instruction set which
+ * gk_kernels_get() picked. All give the same bytes. */
 const gk_blocks *gk_blocks_of(gk_dtype dtype);
 
-/* Rows of the table in quant/blocks.c. */
-extern const gk_blocks gk_blocks_q4_0, gk_blocks_q4_1, gk_blocks_q5_0, gk_blocks_q5_1,
-    gk_blocks_q8_0, gk_blocks_q2_k, gk_blocks_q3_k, gk_blocks_q4_k, gk_blocks_q5_k, gk_blocks_q6_k,
-    gk_blocks_iq4_nl, gk_blocks_iq4_xs, gk_blocks_mxfp4, gk_blocks_nvfp4;
+/* Returns the codec of table i of gk_kernels_nth(), scalar first; NULL past the last. */
+const gk_blocks *gk_blocks_nth(int i, gk_dtype dtype);
 
 #endif

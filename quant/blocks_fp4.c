@@ -9,10 +9,12 @@
  * K is twice the value of an E2M1 code. Both ignore importance. These are not the layouts
  * of compressed-tensors' formats of these names (quant/float8.h).
  * Source: ggml-org/ggml src/ggml-common.h, src/ggml-impl.h, src/ggml-quants.c @d99724f. */
-#include "quant/blocks.h"
+#include "quant/blocks_rows.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "quant/blocks_lanes.h"
 
 enum { MX_WIDTH = 32, NV_WIDTH = 64, NV_RUN = 16, NV_RUNS = NV_WIDTH / NV_RUN };
 
@@ -33,13 +35,14 @@ static const float K[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, 
 
 /* ---- codes ------------------------------------------------------------------ */
 
-static float magnitude(const float *x, int n)
+/* n is a multiple of 16, as everywhere here. */
+static inline float magnitude(const float *x, int n)
 {
-    float most = 0;
+    lanes most = {0};
 
-    for (int i = 0; i < n; i++)
-        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-    return most;
+    for (int i = 0; i < n; i += LANES)
+        most = upper(absolute(load_lanes(x + i)), most);
+    return greatest(most);
 }
 
 /* The first code whose value is nearest. */
@@ -62,22 +65,33 @@ static int first_nearest(float x, float step)
  * codes the differences there are exact, so it is comparing with the middles between values;
  * a middle belongs to the code nearer to zero, and no zero is negative. Where a step is lost
  * beside x, or is 0, its rounding decides. */
-static inline void put_codes(const float *x, int n, float step, unsigned char *out)
+INLINED void put_codes(const float *x, int n, float most, float step, unsigned char *out)
 {
     const float middle[7] = {0.5f * step, 1.5f * step, 2.5f * step, 3.5f * step,
                              5 * step,    7 * step,    10 * step};
-    const bool near = magnitude(x, n) <= 1048576 * step;
-    int code[MX_WIDTH] = {0};
+    int32_t code[MX_WIDTH];
+    uint8_t bytes[MX_WIDTH];
 
-    for (int k = 0; near && k < 7; k++)
+    if (most <= 1048576 * step)
+        for (int i = 0; i < n; i += LANES) {
+            const lanes at = load_lanes(x + i);
+            ints k = {0};
+            for (int m = 0; m < 7; m++)
+                k -= absolute(at) > middle[m];
+            k |= (k > 0) & (at < 0) & 8;
+            memcpy(code + i, &k, sizeof k);
+        }
+    else
         for (int i = 0; i < n; i++)
-            code[i] += fabsf(x[i]) > middle[k];
-    for (int i = 0; near && i < n; i++)
-        code[i] |= ((code[i] > 0) & (x[i] < 0)) << 3;
-    for (int i = 0; !near && i < n; i++)
-        code[i] = first_nearest(x[i], step);
-    for (int j = 0; j < n / 2; j++)
-        out[j] = (unsigned char)(code[j] | code[j + n / 2] << 4);
+            code[i] = first_nearest(x[i], step);
+    low_bytes(code, n, bytes);
+    for (int j = 0; j < n / 2; j += 8) { /* eight nibbles at a time */
+        uint64_t low, high;
+        memcpy(&low, bytes + j, sizeof low);
+        memcpy(&high, bytes + n / 2 + j, sizeof high);
+        low |= high << 4;
+        memcpy(out + j, &low, sizeof low);
+    }
 }
 
 static inline void take_codes(const unsigned char *in, int n, float step, float *out)
@@ -112,8 +126,9 @@ static void encode_mxfp4(const float *x, uint64_t n, const float *importance, un
     (void)importance;
     for (uint64_t b = 0; b < n / MX_WIDTH; b++, x += MX_WIDTH) {
         mxfp4 block;
-        block.e = mxfp4_exponent(magnitude(x, MX_WIDTH));
-        put_codes(x, MX_WIDTH, mxfp4_step(block.e), block.codes);
+        const float most = magnitude(x, MX_WIDTH);
+        block.e = mxfp4_exponent(most);
+        put_codes(x, MX_WIDTH, most, mxfp4_step(block.e), block.codes);
         memcpy(out + b * sizeof block, &block, sizeof block);
     }
 }
@@ -132,7 +147,7 @@ static bool valid_mxfp4(const unsigned char *in, uint64_t n)
     return true;
 }
 
-const gk_blocks gk_blocks_mxfp4 = {
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_mxfp4) = {
     .dtype = GK_MXFP4,
     .encode = encode_mxfp4,
     .decode = decode_mxfp4,
@@ -163,8 +178,12 @@ static float nvfp4_step(unsigned char d)
 
     if (d == 0x7F)
         return 0;
-    return exponent == 0 ? (float)fraction * 0.0009765625f
-                         : ldexpf((float)(8 + fraction), exponent - 11);
+    if (exponent == 0)
+        return (float)fraction * 0.0009765625f;
+    const uint32_t bits = (uint32_t)(exponent + 119) << 23 | (uint32_t)fraction << 20;
+    float step;
+    memcpy(&step, &bits, sizeof step);
+    return step;
 }
 
 static void encode_nvfp4(const float *x, uint64_t n, const float *importance, unsigned char *out)
@@ -173,8 +192,9 @@ static void encode_nvfp4(const float *x, uint64_t n, const float *importance, un
     for (uint64_t b = 0; b < n / NV_WIDTH; b++) {
         nvfp4 block;
         for (int i = 0; i < NV_RUNS; i++, x += NV_RUN) {
-            block.d[i] = ue4m3_from(magnitude(x, NV_RUN) / 6.0f);
-            put_codes(x, NV_RUN, nvfp4_step(block.d[i]), block.codes[i]);
+            const float most = magnitude(x, NV_RUN);
+            block.d[i] = ue4m3_from(most / 6.0f);
+            put_codes(x, NV_RUN, most, nvfp4_step(block.d[i]), block.codes[i]);
         }
         memcpy(out + b * sizeof block, &block, sizeof block);
     }
@@ -198,7 +218,7 @@ static bool valid_nvfp4(const unsigned char *in, uint64_t n)
     return true;
 }
 
-const gk_blocks gk_blocks_nvfp4 = {
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_nvfp4) = {
     .dtype = GK_NVFP4,
     .encode = encode_nvfp4,
     .decode = decode_nvfp4,

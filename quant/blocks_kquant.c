@@ -17,7 +17,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "quant/blocks.h"
+#include "quant/blocks_rows.h"
+#include "quant/blocks_lanes.h"
 #include "quant/blocks_search.h"
 
 #define SUPER       256
@@ -37,16 +38,19 @@ static void pack2(const uint8_t *code, unsigned char *out)
 static void unpack2(const unsigned char *in, uint8_t *code)
 {
     for (int half = 0; half < 2; half++, code += 128, in += 32)
-        for (int i = 0; i < 128; i++)
-            code[i] = in[i % 32] >> i / 32 * 2 & 3;
+        for (int i = 0; i < 32; i++) {
+            code[i] = in[i] & 3;
+            code[i + 32] = in[i] >> 2 & 3;
+            code[i + 64] = in[i] >> 4 & 3;
+            code[i + 96] = in[i] >> 6;
+        }
 }
 
 /* Byte i of a chunk of 32 bytes holds elements i (low) and 32 + i (high). */
 static void pack4(const uint8_t *code, unsigned char *out)
 {
     for (int chunk = 0; chunk < 4; chunk++, code += 64, out += 32)
-        for (int i = 0; i < 32; i++)
-            out[i] = (unsigned char)((code[i] & 15) | (code[i + 32] & 15) << 4);
+        join_nibbles(code, code + 32, 32, out);
 }
 
 static void unpack4(const unsigned char *in, uint8_t *code)
@@ -62,14 +66,16 @@ static void unpack4(const unsigned char *in, uint8_t *code)
 static void pack_bit(const uint8_t *code, int bit, unsigned char *high)
 {
     memset(high, 0, SUPER / 8);
-    for (int i = 0; i < SUPER; i++)
-        high[i % 32] |= (unsigned char)((code[i] >> bit & 1) << i / 32);
+    for (int k = 0; k < 8; k++)
+        for (int i = 0; i < 32; i++)
+            high[i] |= (unsigned char)((code[32 * k + i] >> bit & 1) << k);
 }
 
 static void unpack_bit(const unsigned char *high, int bit, uint8_t *code)
 {
-    for (int i = 0; i < SUPER; i++)
-        code[i] |= (uint8_t)((high[i % 32] >> i / 32 & 1) << bit);
+    for (int k = 0; k < 8; k++)
+        for (int i = 0; i < 32; i++)
+            code[32 * k + i] |= (uint8_t)((high[i] >> k & 1) << bit);
 }
 
 /* ---- groups with a minimum: Q2_K, Q4_K, Q5_K ------------------------------------ */
@@ -78,15 +84,23 @@ typedef struct affine_kind {
     gk_affine plain, weighted;       /* without and with importance                      */
     int scale_top;                   /* largest integer scale and minimum                */
     int plain_bound, weighted_bound; /* of a scale below 0, which wraps in a byte     */
-    bool rms_weights;    /* plain weights: the group's RMS + |x|, else |x|                 */
     bool double_mean_sq; /* weighted: v * sqrt(2 * mean + x^2), else one mean of squares   */
 } affine_kind;
 
 typedef struct affine_block {
     uint8_t code[SUPER];
-    uint8_t ls[MOST_GROUPS], lm[MOST_GROUPS];
-    float d, dmin; /* not yet rounded to f16 */
+    uint8_t ls[MOST_GROUPS], lm[MOST_GROUPS]; /* encoding: 0 past the last group */
+    float d, dmin;                            /* not yet rounded to f16          */
 } affine_block;
+
+/* Super-blocks that are searched side by side. */
+#define ABREAST (LANES / 4)
+
+typedef struct affine_run {
+    const gk_affine *how;
+    gk_affine_fit fit[ABREAST * MOST_GROUPS];
+    float w[ABREAST * SUPER];
+} affine_run;
 
 static float sum_of_squares(const float *x, int n)
 {
@@ -113,92 +127,85 @@ static void sum_groups(const float *w, int width, float *sum)
     }
 }
 
-/* Searches all groups of a super-block. */
-static void affine_fit(const gk_affine *how, const float *x, const float *w, uint8_t *code,
-                       float *scale, float *min)
+static void bound_scales(uint8_t *scale, int bound)
 {
-    const int n = SUPER / how->width;
-    gk_affine_fit fit[MOST_GROUPS];
-
-    gk_search_affine(how, n, x, w, code, fit);
-    for (int g = 0; g < n; g++) {
-        scale[g] = fit[g].scale;
-        min[g] = fit[g].min;
-    }
-}
-
-static void bound_scales(uint8_t *scale, int n, int bound)
-{
-    for (int g = 0; g < n; g++)
+    for (int g = 0; g < MOST_GROUPS; g++)
         scale[g] = (uint8_t)(scale[g] < bound ? scale[g] : bound);
 }
 
-/* Integers for n scales or minima, the largest gets top. Returns the unit. */
-static float integer_scales(const float *scale, int n, int top, uint8_t *out)
+/* Integers for scales or minima (past the last group: 0), the largest gets top. Returns the
+ * unit. */
+static float integer_scales(const float *scale, int top, uint8_t *out)
 {
     float most = 0;
 
-    for (int g = 0; g < n; g++)
+    for (int g = 0; g < MOST_GROUPS; g++)
         most = scale[g] > most ? scale[g] : most;
     const float inv = most > 0 ? (float)top / most : 0;
-    for (int g = 0; g < n; g++)
+    for (int g = 0; g < MOST_GROUPS; g++)
         out[g] = (uint8_t)gk_nearest(inv * scale[g]);
     return most / (float)top;
 }
 
-static void affine_plain(const affine_kind *kind, const float *x, affine_block *b)
+/* Searches the groups of the super-block at x + i, and of those after it, unless an earlier call
+ * did so. n, x and v are those of the row. */
+static void affine_search(const affine_kind *kind, const float *x, uint64_t n, const float *v,
+                          uint64_t i, affine_run *run)
 {
-    const int width = kind->plain.width, n = SUPER / width;
-    float w[SUPER] = {0}, scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0};
+    const uint64_t left = (n - i) / SUPER;
+    const int supers = (int)(left < ABREAST ? left : ABREAST);
 
-    for (int g = 0; g < n; g++) {
-        const float *from = x + g * width;
-        float base = 0;
-        if (kind->rms_weights)
-            base = sqrtf(sum_of_squares(from, width) / (float)width);
-        for (int i = 0; i < width; i++)
-            w[g * width + i] = base + fabsf(from[i]);
+    if (i / SUPER % ABREAST != 0)
+        return;
+    run->how = v == NULL ? &kind->plain : &kind->weighted;
+    for (int k = 0; v != NULL && k < supers; k++) {
+        const float *from = x + i + k * SUPER;
+        const float sum_sq = sum_of_squares(from, SUPER);
+        importance_weights(from, v + i + k * SUPER,
+                           (kind->double_mean_sq ? 2 * sum_sq : sum_sq) / SUPER,
+                           run->w + k * SUPER);
     }
-    affine_fit(&kind->plain, x, w, b->code, scale, min);
-    b->d = integer_scales(scale, n, kind->scale_top, b->ls);
-    b->dmin = integer_scales(min, n, kind->scale_top, b->lm);
-    bound_scales(b->ls, n, kind->plain_bound);
+    gk_search_affine(run->how, supers * SUPER / run->how->width, x + i, v == NULL ? NULL : run->w,
+                     run->fit);
 }
 
-static void affine_weighted(const affine_kind *kind, const float *x, const float *v,
+/* Integers for the scales and minima of the super-block at x + i. */
+static void affine_integers(const affine_kind *kind, const affine_run *run, uint64_t i,
                             affine_block *b)
 {
-    const int width = kind->weighted.width, n = SUPER / width;
-    const float sum_sq = sum_of_squares(x, SUPER);
-    float w[SUPER], sum_w[MOST_GROUPS], scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0};
+    const int n = SUPER / run->how->width, at = (int)(i / SUPER % ABREAST);
+    float scale[MOST_GROUPS] = {0}, min[MOST_GROUPS] = {0}, sum_w[MOST_GROUPS];
 
-    importance_weights(x, v, (kind->double_mean_sq ? 2 * sum_sq : sum_sq) / SUPER, w);
-    affine_fit(&kind->weighted, x, w, b->code, scale, min);
-    sum_groups(w, width, sum_w);
-    b->d = gk_search_positive(scale, sum_w, n, kind->scale_top, b->ls);
-    b->dmin = gk_search_positive(min, sum_w, n, kind->scale_top, b->lm);
-    bound_scales(b->ls, n, kind->weighted_bound);
-}
-
-static void affine_search(const affine_kind *kind, const float *x, const float *v, affine_block *b)
-{
-    if (v != NULL)
-        affine_weighted(kind, x, v, b);
-    else
-        affine_plain(kind, x, b);
+    for (int g = 0; g < n; g++) {
+        scale[g] = run->fit[at * n + g].scale;
+        min[g] = run->fit[at * n + g].min;
+    }
+    if (run->how == &kind->plain) {
+        b->d = integer_scales(scale, kind->scale_top, b->ls);
+        b->dmin = integer_scales(min, kind->scale_top, b->lm);
+        bound_scales(b->ls, kind->plain_bound);
+    } else {
+        memset(b->ls, 0, sizeof b->ls);
+        sum_groups(run->w + at * SUPER, run->how->width, sum_w);
+        b->d = gk_search_positive(scale, sum_w, n, kind->scale_top, b->ls);
+        b->dmin = gk_search_positive(min, sum_w, n, kind->scale_top, b->lm);
+        bound_scales(b->ls, kind->weighted_bound);
+    }
 }
 
 /* The codes of x under the integers that were stored; b->d and b->dmin are those of the file. */
-static void affine_round(const affine_kind *kind, const float *x, affine_block *b)
+static void affine_round(const affine_run *run, uint64_t at, const float *x, affine_block *b)
 {
-    const int width = kind->plain.width, top = kind->plain.top;
+    const int width = run->how->width, top = run->how->top;
+    const gk_affine_fit *fit = run->fit + at / SUPER % ABREAST * (uint64_t)(SUPER / width);
 
     for (int g = 0; g < SUPER / width; g++) {
         const float scale = b->d * (float)b->ls[g], min = b->dmin * (float)b->lm[g];
         if (scale == 0)
-            continue;
-        for (int i = g * width; i < (g + 1) * width; i++)
-            b->code[i] = (uint8_t)gk_clamp(gk_nearest((x[i] + min) / scale), 0, top);
+            gk_search_affine_codes(run->how, x + g * width, &fit[g], b->code + g * width);
+        else
+            for (int i = g * width; i < (g + 1) * width; i++)
+                b->code[i] = (uint8_t)gk_clamp(gk_nearest((x[i] + min) / scale), 0, top);
     }
 }
 
@@ -222,12 +229,11 @@ typedef struct q2_k {
 _Static_assert(sizeof(q2_k) == 16 + 64 + 2 + 2, "Q2_K");
 
 static const affine_kind kind_q2_k = {
-    .plain = {16, 3, -0.5f, 0.1f, 15, true},
-    .weighted = {16, 3, -0.9f, 0.05f, 36, false},
+    .plain = {16, 3, -0.5f, 0.1f, 15, true, false},
+    .weighted = {16, 3, -0.9f, 0.05f, 36, false, false},
     .scale_top = 15,
     .plain_bound = 255,
     .weighted_bound = 255,
-    .rms_weights = false,
     .double_mean_sq = false,
 };
 
@@ -243,15 +249,17 @@ static void encode_q2_k(const float *x, uint64_t n, const float *v, unsigned cha
 {
     q2_k *q = (q2_k *)out;
     affine_block b;
+    affine_run run;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
-        affine_search(&kind_q2_k, x + i, v != NULL ? v + i : NULL, &b);
+        affine_search(&kind_q2_k, x, n, v, i, &run);
+        affine_integers(&kind_q2_k, &run, i, &b);
         b.d = gk_store_f16(q->d, b.d);
         b.dmin = gk_store_f16(q->dmin, b.dmin);
         for (int g = 0; g < 16; g++)
             q->scales[g] = (unsigned char)(b.ls[g] | b.lm[g] << 4);
         unpack_scales_q2_k(q, &b);
-        affine_round(&kind_q2_k, x + i, &b);
+        affine_round(&run, i, x + i, &b);
         pack2(b.code, q->codes);
     }
 }
@@ -305,22 +313,20 @@ _Static_assert(sizeof(q4_k) == 2 + 2 + 12 + 128, "Q4_K");
 _Static_assert(sizeof(q5_k) == 2 + 2 + 12 + 32 + 128, "Q5_K");
 
 static const affine_kind kind_q4_k = {
-    .plain = {32, 15, -1.0f, 0.1f, 20, false},
-    .weighted = {32, 15, -0.9f, 0.05f, 36, false},
+    .plain = {32, 15, -1.0f, 0.1f, 20, false, true},
+    .weighted = {32, 15, -0.9f, 0.05f, 36, false, false},
     .scale_top = 63,
     .plain_bound = 63,
     .weighted_bound = 255,
-    .rms_weights = true,
     .double_mean_sq = true,
 };
 
 static const affine_kind kind_q5_k = {
-    .plain = {32, 31, -0.5f, 0.1f, 15, false},
-    .weighted = {32, 31, -0.9f, 0.05f, 36, false},
+    .plain = {32, 31, -0.5f, 0.1f, 15, false, true},
+    .weighted = {32, 31, -0.9f, 0.05f, 36, false, false},
     .scale_top = 63,
     .plain_bound = 63,
     .weighted_bound = 63,
-    .rms_weights = true,
     .double_mean_sq = true,
 };
 
@@ -344,16 +350,16 @@ static void unpack_scales45(const unsigned char *s, affine_block *b)
     }
 }
 
-/* Searches, stores the head and rounds to it. */
-static void encode_head45(const affine_kind *kind, const float *x, const float *v, head45 *head,
-                          affine_block *b)
+/* Stores the head of the super-block at x + i and rounds to it. */
+static void encode_head45(const affine_kind *kind, const affine_run *run, uint64_t i,
+                          const float *x, head45 *head, affine_block *b)
 {
-    affine_search(kind, x, v, b);
+    affine_integers(kind, run, i, b);
     b->d = gk_store_f16(head->d, b->d);
     b->dmin = gk_store_f16(head->dmin, b->dmin);
     pack_scales45(b, head->scales);
     unpack_scales45(head->scales, b);
-    affine_round(kind, x, b);
+    affine_round(run, i, x + i, b);
 }
 
 static void decode_head45(const head45 *head, affine_block *b)
@@ -372,9 +378,11 @@ static void encode_q4_k(const float *x, uint64_t n, const float *v, unsigned cha
 {
     q4_k *q = (q4_k *)out;
     affine_block b;
+    affine_run run;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
-        encode_head45(&kind_q4_k, x + i, v != NULL ? v + i : NULL, &q->head, &b);
+        affine_search(&kind_q4_k, x, n, v, i, &run);
+        encode_head45(&kind_q4_k, &run, i, x, &q->head, &b);
         pack4(b.code, q->codes);
     }
 }
@@ -405,9 +413,11 @@ static void encode_q5_k(const float *x, uint64_t n, const float *v, unsigned cha
 {
     q5_k *q = (q5_k *)out;
     affine_block b;
+    affine_run run;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
-        encode_head45(&kind_q5_k, x + i, v != NULL ? v + i : NULL, &q->head, &b);
+        affine_search(&kind_q5_k, x, n, v, i, &run);
+        encode_head45(&kind_q5_k, &run, i, x, &q->head, &b);
         pack4(b.code, q->codes);
         pack_bit(b.code, 4, q->high);
     }
@@ -457,15 +467,18 @@ static float widest(const float *scale)
     return found;
 }
 
-/* The codes of x, -half .. half - 1 before the offset, under the scales that were stored. */
-static void symmetric_round(const float *x, int half, symmetric_block *b)
+/* The codes of x, -half .. half - 1 before the offset, under the scales that were stored; where
+ * such a scale is 0 those of the search: of fit, or the codes at hand without it. */
+static void symmetric_round(const float *x, int half, const gk_symmetric_fit *fit,
+                            symmetric_block *b)
 {
     for (int g = 0; g < 16; g++) {
         const float scale = b->d * (float)b->scale[g];
-        if (scale == 0)
-            continue;
-        for (int i = 16 * g; i < 16 * (g + 1); i++)
-            b->code[i] = (uint8_t)(gk_clamp(gk_nearest(x[i] / scale), -half, half - 1) + half);
+        if (scale != 0)
+            for (int i = 16 * g; i < 16 * (g + 1); i++)
+                b->code[i] = (uint8_t)(gk_clamp(gk_nearest(x[i] / scale), -half, half - 1) + half);
+        else if (fit != NULL)
+            gk_search_symmetric_codes(x + 16 * g, 16, half, &fit[g], b->code + 16 * g);
     }
 }
 
@@ -525,17 +538,22 @@ static bool plain_scales_q3_k(const float *x, symmetric_block *b)
     return true;
 }
 
-static void weighted_scales_q3_k(const float *x, const float *v, symmetric_block *b)
+static void weighted_scales_q3_k(const float *x, const float *v, symmetric_block *b,
+                                 gk_symmetric_fit *fit)
 {
     const float mean_sq = 2 * sum_of_squares(x, SUPER) / SUPER;
     float w[SUPER], sum_w[16], scale[16];
+    gk_symmetric_fit of_scales;
     uint8_t l[16];
 
     importance_weights(x, v, mean_sq, w);
     sum_groups(w, 16, sum_w);
+    gk_search_symmetric(x, w, 16, 16, 4, fit);
     for (int g = 0; g < 16; g++)
-        scale[g] = gk_search_symmetric(x + 16 * g, w + 16 * g, 16, 4, b->code + 16 * g);
-    b->d = gk_search_symmetric(scale, sum_w, 16, 32, l);
+        scale[g] = fit[g].scale;
+    gk_search_symmetric(scale, sum_w, 1, 16, 32, &of_scales);
+    gk_search_symmetric_codes(scale, 16, 32, &of_scales, l);
+    b->d = of_scales.scale;
     for (int g = 0; g < 16; g++)
         b->scale[g] = l[g] - 32;
 }
@@ -543,17 +561,18 @@ static void weighted_scales_q3_k(const float *x, const float *v, symmetric_block
 static void encode_q3_k(const float *x, uint64_t n, const float *v, unsigned char *out)
 {
     q3_k *q = (q3_k *)out;
+    gk_symmetric_fit fit[16];
     symmetric_block b;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
         if (v != NULL)
-            weighted_scales_q3_k(x + i, v + i, &b);
+            weighted_scales_q3_k(x + i, v + i, &b, fit);
         else if (!plain_scales_q3_k(x + i, &b))
             for (int g = 0; g < 16; g++)
                 b.scale[g] = -32;
         b.d = gk_store_f16(q->d, b.d);
         pack_scales_q3_k(b.scale, q->scales);
-        symmetric_round(x + i, 4, &b);
+        symmetric_round(x + i, 4, v != NULL ? fit : NULL, &b);
         pack2(b.code, q->codes);
         pack_bit(b.code, 2, q->high);
     }
@@ -603,10 +622,7 @@ static void pack_q6_k(const uint8_t *code, q6_k *q)
         high[i] = code[i] >> 4;
     pack2(high, q->high);
     for (int half = 0; half < 2; half++)
-        for (int i = 0; i < 64; i++) {
-            const uint8_t *from = code + 128 * half + i;
-            q->codes[64 * half + i] = (unsigned char)((from[0] & 15) | (from[64] & 15) << 4);
-        }
+        join_nibbles(code + 128 * half, code + 128 * half + 64, 64, q->codes + 64 * half);
 }
 
 static void unpack_q6_k(const q6_k *q, uint8_t *code)
@@ -622,13 +638,13 @@ static void unpack_q6_k(const q6_k *q, uint8_t *code)
 }
 
 /* Returns false when the super-block is zero. */
-static bool scales_q6_k(const float *x, const float *v, symmetric_block *b)
+static bool scales_q6_k(const float *x, const float *v, symmetric_block *b, gk_symmetric_fit *fit)
 {
     float scale[16];
 
+    gk_search_symmetric(x, v, 16, 16, 32, fit);
     for (int g = 0; g < 16; g++)
-        scale[g] = gk_search_symmetric(x + 16 * g, v != NULL ? v + 16 * g : NULL, 16, 32,
-                                       b->code + 16 * g);
+        scale[g] = fit[g].scale;
     const float most = widest(scale);
     if (fabsf(most) < 1e-15f)
         return false;
@@ -642,17 +658,18 @@ static bool scales_q6_k(const float *x, const float *v, symmetric_block *b)
 static void encode_q6_k(const float *x, uint64_t n, const float *v, unsigned char *out)
 {
     q6_k *q = (q6_k *)out;
+    gk_symmetric_fit fit[16];
     symmetric_block b;
 
     for (uint64_t i = 0; i < n; i += SUPER, q++) {
-        if (!scales_q6_k(x + i, v != NULL ? v + i : NULL, &b)) {
+        if (!scales_q6_k(x + i, v != NULL ? v + i : NULL, &b, fit)) {
             memset(q, 0, sizeof *q);
             continue;
         }
         b.d = gk_store_f16(q->d, b.d);
         for (int g = 0; g < 16; g++)
             q->scales[g] = (int8_t)b.scale[g];
-        symmetric_round(x + i, 32, &b);
+        symmetric_round(x + i, 32, fit, &b);
         pack_q6_k(b.code, q);
     }
 }
@@ -683,8 +700,13 @@ static bool valid_q6_k(const unsigned char *in, uint64_t n)
 
 /* ---- rows of the table ------------------------------------------------------------ */
 
-const gk_blocks gk_blocks_q2_k = {GK_Q2_K, encode_q2_k, decode_q2_k, valid_q2_k, false};
-const gk_blocks gk_blocks_q3_k = {GK_Q3_K, encode_q3_k, decode_q3_k, valid_q3_k, false};
-const gk_blocks gk_blocks_q4_k = {GK_Q4_K, encode_q4_k, decode_q4_k, valid_q4_k, false};
-const gk_blocks gk_blocks_q5_k = {GK_Q5_K, encode_q5_k, decode_q5_k, valid_q5_k, false};
-const gk_blocks gk_blocks_q6_k = {GK_Q6_K, encode_q6_k, decode_q6_k, valid_q6_k, false};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q2_k) = {GK_Q2_K, encode_q2_k, decode_q2_k, valid_q2_k,
+                                                  false};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q3_k) = {GK_Q3_K, encode_q3_k, decode_q3_k, valid_q3_k,
+                                                  false};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q4_k) = {GK_Q4_K, encode_q4_k, decode_q4_k, valid_q4_k,
+                                                  false};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q5_k) = {GK_Q5_K, encode_q5_k, decode_q5_k, valid_q5_k,
+                                                  false};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q6_k) = {GK_Q6_K, encode_q6_k, decode_q6_k, valid_q6_k,
+                                                  false};

@@ -14,14 +14,15 @@
  * element i of a row counting importance_i * sqrt(mean of the row's x^2 + x_i^2), and
  * the codes are those of the search; Q8_0 ignores importance.
  * Source: ggml-org/ggml src/ggml-common.h, src/ggml-quants.c @d99724f. */
-#include "quant/blocks.h"
+#include "quant/blocks_rows.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "quant/blocks_lanes.h"
 #include "quant/blocks_search.h"
 
-enum { WIDTH = 32, HALF = WIDTH / 2, MOST_BLOCKS = 8 };
+enum { WIDTH = 32, HALF = WIDTH / 2, MOST_BLOCKS = 16 };
 
 /* What takes a kind is inlined with that kind known, so that each type has loops of its own. */
 #define OF_KIND static inline __attribute__((always_inline))
@@ -44,6 +45,25 @@ static inline size_t block_bytes(nibbles k) { return codes_at(k) + HALF; }
 
 /* ---- blocks as bytes -------------------------------------------------------- */
 
+/* Bit 4 of each code. */
+static inline void put_high(const uint8_t code[WIDTH], unsigned char *out)
+{
+#if LANES >= 8
+    __m256i c;
+
+    memcpy(&c, code, sizeof c);
+    const int high = _mm256_movemask_epi8(_mm256_slli_epi16(c, 3));
+    memcpy(out, &high, sizeof high);
+#else
+    for (int b = 0; b < 4; b++) {
+        unsigned high = 0;
+        for (int i = 0; i < 8; i++)
+            high |= (unsigned)(code[8 * b + i] >> 4 & 1) << i;
+        out[b] = (unsigned char)high;
+    }
+#endif
+}
+
 OF_KIND void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned char *out)
 {
     unsigned char *low = out + codes_at(k);
@@ -52,80 +72,177 @@ OF_KIND void put_block(nibbles k, fit f, const uint8_t code[WIDTH], unsigned cha
     if (k.affine)
         gk_store_f16(out + 2, f.m);
     if (k.bits == 5)
-        for (int b = 0; b < 4; b++) {
-            unsigned high = 0;
-            for (int i = 0; i < 8; i++)
-                high |= (unsigned)(code[8 * b + i] >> 4 & 1) << i;
-            out[high_at(k) + (size_t)b] = (unsigned char)high;
-        }
-    for (int j = 0; j < HALF; j++)
-        low[j] = (unsigned char)((code[j] & 0xF) | (code[j + HALF] & 0xF) << 4);
+        put_high(code, out + high_at(k));
+    join_nibbles(code, code + HALF, HALF, low);
 }
 
-OF_KIND void take_codes(nibbles k, const unsigned char *in, int code[WIDTH])
+/* Adds bit 4 to each code. */
+static inline void take_high(const unsigned char *in, uint8_t code[WIDTH])
 {
-    const unsigned char *low = in + codes_at(k);
+#if LANES >= 8
+    /* byte i sees byte i / 8 of the field, and keeps bit i % 8 */
+    const __m256i from = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                            0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    int high;
+    __m256i c;
 
-    for (int j = 0; j < HALF; j++)
-        code[j] = low[j] & 0xF;
-    for (int j = 0; j < HALF; j++)
-        code[j + HALF] = low[j] >> 4;
+    memcpy(&high, in, sizeof high);
+    memcpy(&c, code, sizeof c);
+    const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(high), from), bit);
+    c = _mm256_or_si256(c, _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(16)));
+    memcpy(code, &c, sizeof c);
+#else
+    for (int i = 0; i < WIDTH; i++)
+        code[i] |= (uint8_t)((in[i / 8] >> i % 8 & 1) << 4);
+#endif
+}
+
+OF_KIND void take_codes(nibbles k, const unsigned char *in, uint8_t code[WIDTH])
+{
+    split_nibbles(in + codes_at(k), HALF, code, code + HALF);
     if (k.bits == 5)
-        for (int i = 0; i < WIDTH; i++)
-            code[i] |= (in[high_at(k) + (size_t)i / 8] >> i % 8 & 1) << 4;
+        take_high(in + high_at(k), code);
 }
 
 /* ---- the plain rule --------------------------------------------------------- */
 
-/* Returns 1 / d, 0 for no scale. An infinite one comes from a d too small to have a
- * reciprocal, or from extremes too far apart: ggml's products are then infinite or NaN,
- * which x86 converts to an integer whose low byte is 0, and so are our codes. */
-static inline float inverse(float d, bool *usable)
-{
-    const float id = d != 0 ? 1 / d : 0;
+/* What blocks side by side are encoded with, so that one's division waits for no other's. */
+typedef struct plain {
+    float from[MOST_BLOCKS], d[MOST_BLOCKS];
+    float id[MOST_BLOCKS]; /* 1 / d, 0 for no scale */
+} plain;
 
-    *usable = !isinf(id) && !isinf(d);
-    return id;
+/* d and id from the d's times by. */
+static inline void divide(plain *p, float by)
+{
+    for (int b = 0; b < MOST_BLOCKS; b++) {
+        const float d = p->d[b] / by, id = 1 / d;
+        p->d[b] = d;
+        p->id[b] = d != 0 ? id : 0;
+    }
 }
 
-/* The first of the elements with the largest magnitude, sign kept. */
+/* An infinite id comes from a d too small to have a reciprocal, an infinite d from extremes too
+ * far apart: ggml's products are then infinite or NaN, which x86 converts to an integer whose low
+ * byte is 0, and so are our codes. */
+static inline bool is_usable(const plain *p, int b) { return !isinf(p->id[b]) && !isinf(p->d[b]); }
+
+/* The extremes of a block; which zero they are when they are zero is left open. */
+static inline void bounds(const float *x, float *lo, float *hi)
+{
+#if LANES >= 8
+    __m256 least = _mm256_loadu_ps(x), most = least;
+
+    for (int i = 8; i < WIDTH; i += 8) {
+        least = _mm256_min_ps(_mm256_loadu_ps(x + i), least);
+        most = _mm256_max_ps(_mm256_loadu_ps(x + i), most);
+    }
+    __m128 a = _mm_min_ps(_mm256_castps256_ps128(least), _mm256_extractf128_ps(least, 1));
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+    a = _mm_min_ps(a, _mm_movehl_ps(a, a));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    *lo = _mm_cvtss_f32(_mm_min_ss(a, _mm_movehdup_ps(a)));
+    *hi = _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+#else
+    *lo = *hi = x[0];
+    for (int i = 1; i < WIDTH; i++) {
+        *lo = x[i] < *lo ? x[i] : *lo;
+        *hi = x[i] > *hi ? x[i] : *hi;
+    }
+#endif
+}
+
+/* bounds() with the first of several zeros, whose sign is stored. */
+static inline void signed_bounds(const float *x, float *lo, float *hi)
+{
+    bounds(x, lo, hi);
+    for (int i = 0; *lo == 0 && i < WIDTH; i++)
+        if (x[i] == 0) {
+            *lo = x[i];
+            *hi = *hi == 0 ? x[i] : *hi;
+            break;
+        }
+}
+
+/* which ? a : b without a branch: the sign of an extreme is anyone's guess. */
+static inline float either(bool which, float a, float b)
+{
+    uint32_t u, v;
+
+    memcpy(&u, &a, sizeof u);
+    memcpy(&v, &b, sizeof v);
+    v ^= (u ^ v) & -(uint32_t)which;
+    memcpy(&a, &v, sizeof a);
+    return a;
+}
+
+/* The first of the elements with the largest magnitude, sign kept; +0 for a block of zeros. */
 static inline float extreme(const float *x)
 {
-    float most = 0, found = 0;
+    float lo, hi;
 
-    for (int i = 0; i < WIDTH; i++)
-        if (fabsf(x[i]) > most) {
-            most = fabsf(x[i]);
-            found = x[i];
-        }
-    return found;
+    bounds(x, &lo, &hi);
+    for (int i = 0; hi == -lo && i < WIDTH; i++)
+        if (fabsf(x[i]) == hi)
+            return hi > 0 ? x[i] : 0;
+    return either(hi < -lo, lo, hi);
 }
 
-OF_KIND void encode_plain(nibbles k, const float *x, unsigned char *out)
+#if LANES >= 8
+/* The low bytes of 4 * 8 whole numbers, which fit 16 bits; saturated as i8 or as u8. */
+static inline __m256i to_bytes(const __m256i q[4], bool as_signed)
+{
+    const __m256i ab = _mm256_packs_epi32(q[0], q[1]), cd = _mm256_packs_epi32(q[2], q[3]);
+    const __m256i mixed = as_signed ? _mm256_packs_epi16(ab, cd) : _mm256_packus_epi16(ab, cd);
+
+    return _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+#endif
+
+/* code = the whole part of (x - from) * by + add, at most top. */
+static inline void cut(const float *x, float from, float by, float add, int top, uint8_t *code)
+{
+#if LANES >= 8
+    const __m256 f = _mm256_set1_ps(from), b = _mm256_set1_ps(by), a = _mm256_set1_ps(add);
+    __m256i q[4];
+
+    for (int i = 0; i < 4; i++)
+        q[i] = _mm256_cvttps_epi32((_mm256_loadu_ps(x + 8 * i) - f) * b + a);
+    const __m256i bytes = _mm256_min_epu8(to_bytes(q, false), _mm256_set1_epi8((char)top));
+    memcpy(code, &bytes, sizeof bytes);
+#else
+    for (int i = 0; i < WIDTH; i++) {
+        const int q = (int)((x[i] - from) * by + add);
+        code[i] = (uint8_t)(q < top ? q : top);
+    }
+#endif
+}
+
+/* Encodes n_blocks, at most MOST_BLOCKS. */
+OF_KIND void encode_plain(nibbles k, const float *x, int n_blocks, unsigned char *out)
 {
     const int half = 1 << (k.bits - 1), top = 2 * half - 1;
-    float lo = x[0], hi = x[0];
-    uint8_t code[WIDTH] = {0};
-    fit f = {0, 0};
-    bool usable;
+    const float add = k.affine ? 0.5f : (float)half + 0.5f;
+    plain p = {{0}, {0}, {0}};
 
-    if (k.affine) {
-        for (int i = 1; i < WIDTH; i++) {
-            lo = x[i] < lo ? x[i] : lo;
-            hi = x[i] > hi ? x[i] : hi;
+    for (int b = 0; b < n_blocks; b++) {
+        float hi;
+        if (k.affine) {
+            signed_bounds(x + b * WIDTH, &p.from[b], &hi);
+            p.d[b] = hi - p.from[b];
+        } else {
+            p.d[b] = extreme(x + b * WIDTH);
         }
-        f = (fit){(hi - lo) / (float)top, lo};
-    } else {
-        f.d = extreme(x) / (float)-half;
     }
+    divide(&p, k.affine ? (float)top : (float)-half);
     /* from d before it is rounded to f16; adding and cutting off rounds to nearest */
-    const float id = inverse(f.d, &usable), add = k.affine ? 0.5f : (float)half + 0.5f;
-    if (usable)
-        for (int i = 0; i < WIDTH; i++) {
-            const int q = (int)((x[i] - (k.affine ? lo : 0)) * id + add);
-            code[i] = (uint8_t)(q < top ? q : top);
-        }
-    put_block(k, f, code, out);
+    for (int b = 0; b < n_blocks; b++) {
+        uint8_t code[WIDTH] = {0};
+        if (is_usable(&p, b))
+            cut(x + b * WIDTH, p.from[b], p.id[b], add, top, code);
+        put_block(k, (fit){p.d[b], p.from[b]}, code, out + (size_t)b * block_bytes(k));
+    }
 }
 
 /* ---- the search ------------------------------------------------------------- */
@@ -144,19 +261,25 @@ static inline void encode_searched(nibbles k, const float *x, const float *impor
                                    int n_blocks, unsigned char *out)
 {
     const int half = 1 << (k.bits - 1);
-    const gk_affine how = {WIDTH, 2 * half - 1, -0.9f, 0.05f, 36, false};
+    const gk_affine how = {WIDTH, 2 * half - 1, -0.9f, 0.05f, 36, false, false};
     float w[MOST_BLOCKS * WIDTH];
     uint8_t code[MOST_BLOCKS * WIDTH];
+    gk_symmetric_fit scales[MOST_BLOCKS];
     gk_affine_fit found[MOST_BLOCKS] = {{0}};
 
     for (int i = 0; i < n_blocks * WIDTH; i++)
         w[i] = importance[i] * sqrtf(mean + x[i] * x[i]);
     if (k.affine)
-        gk_search_affine(&how, n_blocks, x, w, code, found);
+        gk_search_affine(&how, n_blocks, x, w, found);
     else
-        for (int b = 0; b < n_blocks; b++)
-            found[b].scale = gk_search_symmetric(x + b * WIDTH, w + b * WIDTH, WIDTH, half,
-                                                 code + b * WIDTH);
+        gk_search_symmetric(x, w, n_blocks, WIDTH, half, scales);
+    for (int b = 0; b < n_blocks; b++)
+        if (k.affine) {
+            gk_search_affine_codes(&how, x + b * WIDTH, &found[b], code + b * WIDTH);
+        } else {
+            gk_search_symmetric_codes(x + b * WIDTH, WIDTH, half, &scales[b], code + b * WIDTH);
+            found[b].scale = scales[b].scale;
+        }
     for (int b = 0; b < n_blocks; b++)
         put_block(k, (fit){found[b].scale, -found[b].min}, code + b * WIDTH,
                   out + (size_t)b * block_bytes(k));
@@ -172,9 +295,8 @@ OF_KIND void encode(nibbles k, const float *x, uint64_t n, const float *importan
 
     for (uint64_t b = 0, take; b < n_blocks; b += take) {
         take = n_blocks - b < MOST_BLOCKS ? n_blocks - b : MOST_BLOCKS;
-        take = importance == NULL ? 1 : take;
         if (importance == NULL)
-            encode_plain(k, x + b * WIDTH, out + b * block_bytes(k));
+            encode_plain(k, x + b * WIDTH, (int)take, out + b * block_bytes(k));
         else
             encode_searched(k, x + b * WIDTH, importance + b * WIDTH, mean, (int)take,
                             out + b * block_bytes(k));
@@ -184,14 +306,14 @@ OF_KIND void encode(nibbles k, const float *x, uint64_t n, const float *importan
 OF_KIND void decode(nibbles k, const unsigned char *in, uint64_t n, float *out)
 {
     const int zero = k.affine ? 0 : 1 << (k.bits - 1);
-    int code[WIDTH];
+    uint8_t code[WIDTH];
 
     for (uint64_t b = 0; b < n / WIDTH; b++, in += block_bytes(k), out += WIDTH) {
         const float d = gk_load_f16(in), m = k.affine ? gk_load_f16(in + 2) : 0;
         take_codes(k, in, code);
-        for (int i = 0; i < WIDTH; i++) {
-            const float v = (float)(code[i] - zero) * d;
-            out[i] = k.affine ? v + m : v; /* adding 0 would lose the sign of -0 */
+        for (int i = 0; i < WIDTH; i += LANES) {
+            const lanes v = (load_bytes(code + i) - (float)zero) * d;
+            store_lanes(k.affine ? v + m : v, out + i); /* adding 0 would lose the sign of -0 */
         }
     }
 }
@@ -216,7 +338,7 @@ static inline bool valid(nibbles k, const unsigned char *in, uint64_t n)
         decode(kind, in, n, out);                                                                  \
     }                                                                                              \
     static bool valid_##kind(const unsigned char *in, uint64_t n) { return valid(kind, in, n); }   \
-    const gk_blocks gk_blocks_##kind = {                                                           \
+    const gk_blocks GK_BLOCKS_NAME(gk_blocks_##kind) = {                                           \
         .dtype = KIND,                                                                             \
         .encode = encode_##kind,                                                                   \
         .decode = decode_##kind,                                                                   \
@@ -238,23 +360,50 @@ typedef struct q8_0 {
 
 _Static_assert(sizeof(q8_0) == 2 + 32, "Q8_0 is an f16 and 32 bytes");
 
+/* q = x * id to nearest, ties away from zero. */
+static inline void nearest_bytes(const float *x, float id, int8_t *out)
+{
+#if LANES >= 8
+    /* the float below 0.5: with it no sum is rounded up to the next whole number too early */
+    const __m256 half = _mm256_set1_ps(0.49999997f), sign = _mm256_set1_ps(-0.0f);
+    __m256i q[4];
+
+    for (int i = 0; i < 4; i++) {
+        const __m256 v = _mm256_loadu_ps(x + 8 * i) * _mm256_set1_ps(id);
+        q[i] = _mm256_cvttps_epi32(v + _mm256_or_ps(_mm256_and_ps(v, sign), half));
+    }
+    const __m256i bytes = to_bytes(q, true);
+    memcpy(out, &bytes, sizeof bytes);
+#else
+    for (int i = 0; i < WIDTH; i++) {
+        const float v = x[i] * id;
+        const int whole = (int)v;
+        const float rest = v - (float)whole; /* exact */
+        out[i] = (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
+    }
+#endif
+}
+
 static void encode_q8_0(const float *x, uint64_t n, const float *importance, unsigned char *out)
 {
+    const uint64_t n_blocks = n / WIDTH;
     (void)importance;
-    for (uint64_t b = 0; b < n / WIDTH; b++, x += WIDTH) {
-        const float d = fabsf(extreme(x)) / 127.0f;
-        q8_0 block = {{0}, {0}};
-        bool usable;
-        const float id = inverse(d, &usable);
-        gk_store_f16(block.d, d);
-        if (usable)
-            for (int i = 0; i < WIDTH; i++) { /* to nearest, ties away from zero */
-                const float v = x[i] * id;
-                const int whole = (int)v;
-                const float rest = v - (float)whole; /* exact */
-                block.q[i] = (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
-            }
-        memcpy(out + b * sizeof block, &block, sizeof block);
+    for (uint64_t first = 0, take; first < n_blocks; first += take) {
+        plain p = {{0}, {0}, {0}};
+        take = n_blocks - first < MOST_BLOCKS ? n_blocks - first : MOST_BLOCKS;
+        for (uint64_t b = 0; b < take; b++) {
+            float lo, hi;
+            bounds(x + b * WIDTH, &lo, &hi);
+            p.d[b] = fabsf(either(hi < -lo, lo, hi));
+        }
+        divide(&p, 127.0f);
+        for (uint64_t b = 0; b < take; b++, x += WIDTH, out += sizeof(q8_0)) {
+            q8_0 block = {{0}, {0}};
+            gk_store_f16(block.d, p.d[b]);
+            if (is_usable(&p, (int)b))
+                nearest_bytes(x, p.id[b], block.q);
+            memcpy(out, &block, sizeof block);
+        }
     }
 }
 
@@ -264,8 +413,8 @@ static void decode_q8_0(const unsigned char *in, uint64_t n, float *out)
         q8_0 block;
         memcpy(&block, in + b * sizeof block, sizeof block);
         const float d = gk_load_f16(block.d);
-        for (int i = 0; i < WIDTH; i++)
-            out[i] = (float)block.q[i] * d;
+        for (int i = 0; i < WIDTH; i += LANES)
+            store_lanes(load_signed_bytes(block.q + i) * d, out + i);
     }
 }
 
@@ -277,7 +426,7 @@ static bool valid_q8_0(const unsigned char *in, uint64_t n)
     return true;
 }
 
-const gk_blocks gk_blocks_q8_0 = {
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q8_0) = {
     .dtype = GK_Q8_0,
     .encode = encode_q8_0,
     .decode = decode_q8_0,

@@ -1,288 +1,406 @@
 /* quant/blocks_search.c - least-squares searches over candidate scales.
  *
  * The order of every addition is part of the format's bytes: a group is summed element by
- * element, and what runs side by side are whole candidates (gk_search_symmetric) or whole
- * groups (gk_search_affine, gk_search_sweeps), one a lane. Loops over lanes hold no branch, so that
- * the compiler can turn them into vectors. */
+ * element, and what runs side by side are whole groups, one a lane. Where the bounds of a group
+ * show that no product leaves the codes, rounding needs no clamp; where they show that none
+ * leaves |x| <= 4194303, it is two additions (gk_nearest()). */
 #include "quant/blocks_search.h"
 
 #include <math.h>
 
+#include "quant/blocks_lanes.h"
+
 #define TINY 1e-15f /* a group below this is zero */
 
-/* gk_nearest() as a float: what is summed is a float anyway. */
-static inline float nearest(float x) { return (float)gk_nearest(x); }
+/* Elements that are rounded before they are summed: what waits for rounding must not fill the
+ * processor's window. */
+#define STEP 8
 
-static inline float clamp(float x, float lo, float hi)
+/* How products are rounded to codes. */
+typedef enum rounding {
+    FREE,    /* all are within the codes                 */
+    RAISED,  /* none passes the last code                */
+    LOWERED, /* none passes the first                    */
+    CLAMPED, /* all are in reach of nearest_small()      */
+    ANY,     /* as gk_nearest() makes of large ones, NaN */
+} rounding;
+
+/* The code of a product; lo..hi are the codes. */
+INLINED lanes code_of(rounding how, lanes product, lanes lo, lanes hi)
 {
-    x = x < hi ? x : hi;
-    return x > lo ? x : lo;
+    lanes l = how == ANY ? nearest_any(product) : nearest_small(product);
+
+    if (how != FREE && how != RAISED)
+        l = lower(l, hi);
+    return how != FREE && how != LOWERED ? upper(l, lo) : l;
 }
 
-/* ---- symmetric: candidates side by side --------------------------------------- */
+/* ---- symmetric ------------------------------------------------------------------ */
 
-#define TRIES     19
-#define TRY_LANES 20
+#define TRIES 19 /* one divides by half, the others by half - 0.9 .. half + 0.9 */
 
-/* The first of the elements with the largest magnitude. */
-static float extreme(const float *x, int n)
+typedef struct symmetric_state {
+    int width;
+    float half;
+    lanes lo, hi; /* codes without their offset */
+    lanes x[GK_SEARCH_MOST], w[GK_SEARCH_MOST], wx[GK_SEARCH_MOST];
+    ints zero;
+    bool wild;     /* infinities or NaN among x             */
+    bool opposite; /* x of the other sign may pass the last code */
+    float by[TRIES];
+    lanes inv[TRIES], xl[TRIES], ll[TRIES]; /* sums of w * x * code and w * code * code */
+} symmetric_state;
+
+static void symmetric_load(symmetric_state *s, int n_groups, const float *x, const float *w)
 {
-    float most = 0, found = 0;
-
-    for (int i = 0; i < n; i++)
-        if (fabsf(x[i]) > most) {
-            most = fabsf(x[i]);
-            found = x[i];
-        }
-    return found;
+    load_groups(x, n_groups, s->width, s->x);
+    if (w != NULL)
+        load_groups(w, n_groups, s->width, s->w);
+    else
+        for (int i = 0; i < s->width; i++)
+            s->w[i] = s->x[i] * s->x[i];
+    for (int i = 0; i < s->width; i++)
+        s->wx[i] = s->w[i] * s->x[i];
 }
 
-/* One candidate divides by half, the others by half - 0.9 .. half + 0.9. */
-static void symmetric_tries(float peak, int half, float *inv)
+/* A lane of zeros gets a peak that does no harm. */
+static void symmetric_tries(symmetric_state *s)
 {
-    int n = 0;
+    const lanes peak = extreme_lanes(s->x, s->width);
+    lanes other = {0}; /* the largest magnitude of the other sign */
+    ints wild = absolute(peak) > 3.40282347e38f;
 
-    inv[n++] = -(float)half / peak;
-    for (int t = -9; t <= 9; t++)
-        if (t != 0)
-            inv[n++] = -((float)half + 0.1f * (float)t) / peak;
-    while (n < TRY_LANES)
-        inv[n++] = 0;
-}
-
-float gk_search_symmetric(const float *x, const float *w, int n, int half, uint8_t *code)
-{
-    const float lo = -(float)half, hi = (float)(half - 1);
-    const float peak = extreme(x, n);
-    float inv[TRY_LANES], xl[TRY_LANES] = {0}, ll[TRY_LANES] = {0};
-
-    if (fabsf(peak) < TINY) {
-        memset(code, 0, (size_t)n);
-        return 0;
+    for (int i = 0; i < s->width; i++) {
+        other = upper((lanes)((ints)s->x[i] ^ (~(ints)peak & INT32_MIN)), other);
+        wild |= s->x[i] != s->x[i];
     }
-    symmetric_tries(peak, half, inv);
-    for (int i = 0; i < n; i++) {
-        const float weight = w != NULL ? w[i] : x[i] * x[i];
-        const float wx = weight * x[i];
-        for (int t = 0; t < TRY_LANES; t++) {
-            const float l = clamp(nearest(inv[t] * x[i]), lo, hi);
-            xl[t] += wx * l;
-            ll[t] += weight * l * l;
-        }
-    }
-    int taken = 0;
-    float scale = ll[0] != 0 ? xl[0] / ll[0] : 0, best = scale * xl[0];
-    for (int t = 1; t < TRIES; t++)
-        if (ll[t] > 0 && xl[t] * xl[t] > best * ll[t]) {
-            taken = t;
-            scale = xl[t] / ll[t];
-            best = scale * xl[t];
-        }
-    for (int i = 0; i < n; i++)
-        code[i] = (uint8_t)(gk_clamp(gk_nearest(inv[taken] * x[i]), -half, half - 1) + half);
-    return scale;
+    s->zero = absolute(peak) < TINY;
+    const lanes at = pick(s->zero, splat(1), peak);
+    for (int n = 0; n < TRIES; n++)
+        s->inv[n] = splat(-s->by[n]) / at;
+    s->wild = any(wild);
+    s->opposite = any(absolute(s->inv[TRIES - 1]) * other >= s->half - 0.51f);
 }
 
-/* ---- affine: groups side by side ---------------------------------------------- */
+INLINED void symmetric_sums(symmetric_state *s, int t, rounding how)
+{
+    const lanes inv = s->inv[t], lo = s->lo, hi = s->hi;
+    lanes xl = {0}, ll = {0}, l[STEP];
 
-#define LANES 8
+    for (int at = 0; at < s->width; at += STEP) {
+        for (int i = 0; i < STEP; i++)
+            l[i] = code_of(how, inv * s->x[at + i], lo, hi);
+        for (int i = 0; i < STEP; i++) {
+            xl += s->wx[at + i] * l[i];
+            ll += s->w[at + i] * l[i] * l[i];
+        }
+    }
+    s->xl[t] = xl;
+    s->ll[t] = ll;
+}
 
-typedef float lanes[LANES];
+/* No product passes what it is divided by, but for a rounding: the extreme passes the first code
+ * only where that is half + 0.5 or more, others only when they come close to it. */
+static void symmetric_all_sums(symmetric_state *s)
+{
+    for (int t = 0; t < TRIES; t++) {
+        const bool first = s->by[t] > s->half + 0.49f;
+        if (s->wild)
+            symmetric_sums(s, t, ANY);
+        else if (s->opposite && first)
+            symmetric_sums(s, t, CLAMPED);
+        else if (s->opposite)
+            symmetric_sums(s, t, LOWERED);
+        else if (first)
+            symmetric_sums(s, t, RAISED);
+        else
+            symmetric_sums(s, t, FREE);
+    }
+}
+
+static void symmetric_choose(const symmetric_state *s, int n_groups, gk_symmetric_fit *fit)
+{
+    lanes scale = pick(s->ll[0] != 0, s->xl[0] / s->ll[0], splat(0));
+    lanes best = scale * s->xl[0], inv = s->inv[0];
+
+    for (int t = 1; t < TRIES; t++) {
+        const ints better = (s->ll[t] > 0) & (s->xl[t] * s->xl[t] > best * s->ll[t]);
+        scale = pick(better, s->xl[t] / s->ll[t], scale);
+        best = pick(better, scale * s->xl[t], best);
+        inv = pick(better, s->inv[t], inv);
+    }
+    for (int g = 0; g < n_groups; g++)
+        fit[g] = (gk_symmetric_fit){s->zero[g] ? 0 : scale[g], inv[g], s->zero[g] != 0};
+}
+
+void gk_search_symmetric(const float *x, const float *w, int n_groups, int width, int half,
+                         gk_symmetric_fit *fit)
+{
+    symmetric_state s;
+
+    s.width = width;
+    s.half = (float)half;
+    s.lo = splat(-(float)half);
+    s.hi = splat((float)(half - 1));
+    s.by[0] = s.half;
+    for (int t = 0; t < 9; t++) {
+        s.by[1 + t] = s.half + 0.1f * (float)(t - 9);
+        s.by[10 + t] = s.half + 0.1f * (float)(t + 1);
+    }
+    for (int g = 0; g < n_groups; g += LANES) {
+        const int n = n_groups - g < LANES ? n_groups - g : LANES;
+        symmetric_load(&s, n, x + g * width, w == NULL ? NULL : w + g * width);
+        symmetric_tries(&s);
+        symmetric_all_sums(&s);
+        symmetric_choose(&s, n, fit + g);
+    }
+}
+
+void gk_search_symmetric_codes(const float *x, int width, int half, const gk_symmetric_fit *fit,
+                               uint8_t *code)
+{
+    if (fit->zero)
+        memset(code, 0, (size_t)width);
+    else
+        for (int i = 0; i < width; i++)
+            code[i] = (uint8_t)(gk_clamp(gk_nearest(fit->inv * x[i]), -half, half - 1) + half);
+}
+
+/* ---- affine ---------------------------------------------------------------------- */
 
 typedef struct affine_state {
     const gk_affine *how;
     lanes x[GK_SEARCH_MOST], w[GK_SEARCH_MOST], code[GK_SEARCH_MOST];
-    lanes lo, hi; /* an accepted try moves lo                    */
+    lanes least, hi; /* the extremes                                */
+    lanes lo;        /* not above 0; an accepted try moves it       */
+    ints flat;       /* no spread                                   */
     lanes sum_w, sum_wx;
     lanes scale, error;      /* of the best try so far                      */
     lanes best_inv, best_lo; /* what its codes were made with               */
-    bool flat[LANES];        /* no spread                                   */
+    lanes inv;               /* of the try at hand                      */
+    lanes sum_l, sum_ll, sum_lx; /* of w, w * code and w * x, times the code */
 } affine_state;
+
+static void affine_plain_weights(affine_state *s)
+{
+    lanes base = {0};
+
+    if (s->how->rms) {
+        for (int i = 0; i < s->how->width; i++)
+            base += s->x[i] * s->x[i];
+        base = square_root(base / (float)s->how->width);
+    }
+    for (int i = 0; i < s->how->width; i++)
+        s->w[i] = base + absolute(s->x[i]);
+}
 
 static void affine_load(affine_state *s, int n_groups, const float *x, const float *w)
 {
     const int width = s->how->width;
 
-    for (int g = 0; g < LANES; g++) {
-        const int from = (g < n_groups ? g : 0) * width;
-        for (int i = 0; i < width; i++) {
-            s->x[i][g] = x[from + i];
-            s->w[i][g] = w[from + i];
+    load_groups(x, n_groups, width, s->x);
+    if (w != NULL)
+        load_groups(w, n_groups, width, s->w);
+    else
+        affine_plain_weights(s);
+    s->least = s->hi = s->x[0];
+    s->sum_w = s->w[0];
+    s->sum_wx = s->w[0] * s->x[0];
+    for (int i = 1; i < width; i++) {
+        s->least = lower(s->x[i], s->least);
+        s->hi = upper(s->x[i], s->hi);
+        s->sum_w += s->w[i];
+        s->sum_wx += s->w[i] * s->x[i];
+    }
+    s->lo = pick(s->least > 0, splat(0), s->least);
+    s->flat = s->hi == s->lo;
+}
+
+/* A try divides from lo; a lane without spread gets steps that do no harm. */
+INLINED lanes affine_inverse(const affine_state *s, float steps)
+{
+    return splat(steps) / pick(s->flat, splat(1), s->hi - s->lo);
+}
+
+/* The codes of a try and their sums. */
+INLINED void affine_sums(affine_state *s, rounding how)
+{
+    const lanes inv = s->inv, lo = s->lo, top = splat((float)s->how->top);
+    lanes sum_l = {0}, sum_ll = {0}, sum_lx = {0};
+
+    for (int first = 0; first < s->how->width; first += STEP) {
+        for (int i = first; i < first + STEP; i++)
+            s->code[i] = code_of(how, inv * (s->x[i] - lo), splat(0), top);
+        for (int i = first; i < first + STEP; i++) {
+            const lanes l = s->code[i], wl = s->w[i] * l;
+            sum_l += wl;
+            sum_ll += wl * l;
+            sum_lx += wl * s->x[i];
         }
     }
-    for (int g = 0; g < LANES; g++) {
-        s->lo[g] = s->hi[g] = s->x[0][g];
-        s->sum_w[g] = s->w[0][g];
-        s->sum_wx[g] = s->w[0][g] * s->x[0][g];
-    }
-    for (int i = 1; i < width; i++)
-        for (int g = 0; g < LANES; g++) {
-            s->lo[g] = s->x[i][g] < s->lo[g] ? s->x[i][g] : s->lo[g];
-            s->hi[g] = s->x[i][g] > s->hi[g] ? s->x[i][g] : s->hi[g];
-            s->sum_w[g] += s->w[i][g];
-            s->sum_wx[g] += s->w[i][g] * s->x[i][g];
-        }
-    for (int g = 0; g < LANES; g++) {
-        s->lo[g] = s->lo[g] > 0 ? 0 : s->lo[g];
-        s->flat[g] = s->hi[g] == s->lo[g];
-    }
+    s->sum_l = sum_l;
+    s->sum_ll = sum_ll;
+    s->sum_lx = sum_lx;
+}
+
+/* Every product lies between those of the least x and of hi, which is steps but for a rounding:
+ * while that is below top + 0.5, none passes top. */
+static void affine_round(affine_state *s, float steps)
+{
+    const lanes inv = s->inv = affine_inverse(s, steps);
+    const lanes a = inv * (s->least - s->lo), b = inv * (s->hi - s->lo);
+    const ints small = (absolute(a) <= 4194303.0f) & (absolute(b) <= 4194303.0f) & (inv > 0);
+
+    if (any(~small))
+        affine_sums(s, ANY);
+    else if (steps < (float)s->how->top + 0.49f)
+        affine_sums(s, RAISED);
+    else
+        affine_sums(s, CLAMPED);
 }
 
 /* The weighted error of scale * code + lo, element by element. */
-static void affine_error(const affine_state *s, const lanes scale, const lanes lo, lanes error)
+static inline lanes affine_error(const affine_state *s, lanes scale, lanes lo)
 {
     const int width = s->how->width;
+    lanes error = {0};
 
-    memset(error, 0, sizeof(lanes));
     if (s->how->absolute)
         for (int i = 0; i < width; i++)
-            for (int g = 0; g < LANES; g++)
-                error[g] += s->w[i][g] * fabsf(scale[g] * s->code[i][g] + lo[g] - s->x[i][g]);
+            error += s->w[i] * absolute(scale * s->code[i] + lo - s->x[i]);
     else
-        for (int i = 0; i < width; i++)
-            for (int g = 0; g < LANES; g++) {
-                const float d = scale[g] * s->code[i][g] + lo[g] - s->x[i][g];
-                error[g] += s->w[i][g] * (d * d);
-            }
-}
-
-static void affine_codes(affine_state *s, const lanes inv, const lanes lo)
-{
-    const float top = (float)s->how->top;
-
-    for (int i = 0; i < s->how->width; i++)
-        for (int g = 0; g < LANES; g++)
-            s->code[i][g] = clamp(nearest(inv[g] * (s->x[i][g] - lo[g])), 0, top);
+        for (int i = 0; i < width; i++) {
+            const lanes d = scale * s->code[i] + lo - s->x[i];
+            error += s->w[i] * (d * d);
+        }
+    return error;
 }
 
 static void affine_begin(affine_state *s)
 {
-    for (int g = 0; g < LANES; g++) {
-        s->best_inv[g] = (float)s->how->top / (s->hi[g] - s->lo[g]);
-        s->best_lo[g] = s->lo[g];
-        s->scale[g] = 1 / s->best_inv[g];
-    }
-    affine_codes(s, s->best_inv, s->best_lo);
-    affine_error(s, s->scale, s->lo, s->error);
+    affine_round(s, (float)s->how->top);
+    s->best_inv = s->inv;
+    s->best_lo = s->lo;
+    s->scale = 1 / s->inv;
+    s->error = affine_error(s, s->scale, s->lo);
 }
 
-/* One try for all lanes: round, solve for scale and offset, keep what is better. */
-static void affine_try(affine_state *s, float steps)
+/* Solves for scale and offset of the codes of a try, and keeps what is better. */
+static void affine_solve(affine_state *s)
 {
-    lanes inv, scale, lo, error, sum_l = {0}, sum_ll = {0}, sum_lx = {0}, det;
+    const lanes det = s->sum_w * s->sum_ll - s->sum_l * s->sum_l;
+    lanes scale = (s->sum_w * s->sum_lx - s->sum_wx * s->sum_l) / det;
+    lanes lo = (s->sum_ll * s->sum_wx - s->sum_l * s->sum_lx) / det;
+    const ints above = lo > 0;
 
-    for (int g = 0; g < LANES; g++)
-        inv[g] = steps / (s->hi[g] - s->lo[g]);
-    affine_codes(s, inv, s->lo);
-    for (int i = 0; i < s->how->width; i++)
-        for (int g = 0; g < LANES; g++) {
-            const float wl = s->w[i][g] * s->code[i][g];
-            sum_l[g] += wl;
-            sum_ll[g] += wl * s->code[i][g];
-            sum_lx[g] += wl * s->x[i][g];
-        }
-    for (int g = 0; g < LANES; g++) {
-        det[g] = s->sum_w[g] * sum_ll[g] - sum_l[g] * sum_l[g];
-        scale[g] = (s->sum_w[g] * sum_lx[g] - s->sum_wx[g] * sum_l[g]) / det[g];
-        lo[g] = (sum_ll[g] * s->sum_wx[g] - sum_l[g] * sum_lx[g]) / det[g];
-        if (lo[g] > 0) {
-            lo[g] = 0;
-            scale[g] = sum_lx[g] / sum_ll[g];
-        }
+    if (any(above)) {
+        lo = pick(above, splat(0), lo);
+        scale = pick(above, s->sum_lx / s->sum_ll, scale);
     }
-    affine_error(s, scale, lo, error);
-    for (int g = 0; g < LANES; g++)
-        if (det[g] > 0 && error[g] < s->error[g]) {
-            s->error[g] = error[g];
-            s->scale[g] = scale[g];
-            s->best_inv[g] = inv[g];
-            s->best_lo[g] = s->lo[g];
-            s->lo[g] = lo[g];
-        }
+    const lanes error = affine_error(s, scale, lo);
+    const ints better = (det > 0) & (error < s->error) & ~s->flat;
+    s->error = pick(better, error, s->error);
+    s->scale = pick(better, scale, s->scale);
+    s->best_inv = pick(better, s->inv, s->best_inv);
+    s->best_lo = pick(better, s->lo, s->best_lo);
+    s->lo = pick(better, lo, s->lo);
 }
 
-static void affine_store(affine_state *s, int n_groups, uint8_t *code, gk_affine_fit *fit)
-{
-    const int width = s->how->width;
+/* Two sets of lanes take turns, so that one works while the sums of the other come to their end. */
+#define TURNS 2
 
-    affine_codes(s, s->best_inv, s->best_lo);
-    for (int g = 0; g < n_groups; g++) {
-        for (int i = 0; i < width; i++)
-            code[g * width + i] = s->flat[g] ? 0 : (uint8_t)s->code[i][g];
-        fit[g].scale = s->flat[g] ? 0 : s->scale[g];
-        fit[g].min = -s->lo[g];
+static void affine_search(const gk_affine *how, affine_state *s, int n)
+{
+    for (int k = 0; k < n; k++)
+        affine_begin(&s[k]);
+    for (int t = 0; t <= how->last_try; t++) {
+        for (int k = 0; k < n; k++)
+            affine_round(&s[k], how->first + how->step * (float)t + (float)how->top);
+        for (int k = 0; k < n; k++)
+            affine_solve(&s[k]);
     }
 }
 
 void gk_search_affine(const gk_affine *how, int n_groups, const float *x, const float *w,
-                      uint8_t *code, gk_affine_fit *fit)
+                      gk_affine_fit *fit)
 {
-    affine_state s;
+    affine_state s[TURNS];
 
-    s.how = how;
-    for (int g = 0; g < n_groups; g += LANES) {
-        const int n = n_groups - g < LANES ? n_groups - g : LANES;
-        affine_load(&s, n, x + g * how->width, w + g * how->width);
-        affine_begin(&s);
-        for (int t = 0; t <= how->last_try; t++)
-            affine_try(&s, how->first + how->step * (float)t + (float)how->top);
-        affine_store(&s, n, code + g * how->width, fit + g);
+    for (int done = 0, n; done < n_groups; done += n) {
+        int sets = 0;
+        for (n = 0; done + n < n_groups && sets < TURNS; sets++) {
+            const int from = done + n, take = n_groups - from < LANES ? n_groups - from : LANES;
+            s[sets].how = how;
+            affine_load(&s[sets], take, x + from * how->width,
+                        w == NULL ? NULL : w + from * how->width);
+            n += take;
+        }
+        affine_search(how, s, sets);
+        for (int g = 0; g < n; g++) {
+            const affine_state *of = &s[g / LANES];
+            const int k = g % LANES;
+            fit[done + g] = (gk_affine_fit){of->flat[k] ? 0 : of->scale[k], -of->lo[k],
+                                            of->best_inv[k], of->best_lo[k], of->flat[k] != 0};
+        }
     }
 }
 
-/* ---- sweeps: groups side by side ---------------------------------------------- */
+void gk_search_affine_codes(const gk_affine *how, const float *x, const gk_affine_fit *fit,
+                            uint8_t *code)
+{
+    if (fit->flat)
+        memset(code, 0, (size_t)how->width);
+    else
+        for (int i = 0; i < how->width; i++)
+            code[i] = (uint8_t)gk_clamp(gk_nearest(fit->inv * (x[i] - fit->lo)), 0, how->top);
+}
+
+/* ---- sweeps ---------------------------------------------------------------------- */
 
 typedef struct sweep_state {
     int width;
-    float lo, hi; /* codes without their offset */
+    lanes lo, hi; /* codes without their offset */
     lanes x[GK_SEARCH_MOST], code[GK_SEARCH_MOST];
     lanes xl, ll; /* sums of w * x * code and w * code * code, w = x * x */
-    bool zero[LANES];
+    ints zero;
 } sweep_state;
 
 static void sweep_begin(sweep_state *s, int n_groups, const float *x)
 {
-    lanes inv;
-
-    for (int g = 0; g < LANES; g++) {
-        const float *from = x + (g < n_groups ? g : 0) * s->width;
-        const float peak = extreme(from, s->width);
-        s->zero[g] = fabsf(peak) < TINY;
-        inv[g] = s->zero[g] ? 0 : s->lo / peak;
-        s->xl[g] = s->ll[g] = 0;
-        for (int i = 0; i < s->width; i++)
-            s->x[i][g] = s->zero[g] ? 0 : from[i];
+    load_groups(x, n_groups, s->width, s->x);
+    const lanes peak = extreme_lanes(s->x, s->width);
+    s->zero = absolute(peak) < TINY;
+    const lanes inv = pick(s->zero, splat(0), s->lo / peak);
+    s->xl = s->ll = splat(0);
+    for (int i = 0; i < s->width; i++) {
+        s->x[i] = pick(s->zero, splat(0), s->x[i]);
+        const lanes at = s->x[i], w = at * at;
+        const lanes l = code_of(ANY, inv * at, s->lo, s->hi);
+        s->code[i] = l;
+        s->xl += w * at * l;
+        s->ll += w * l * l;
     }
-    for (int i = 0; i < s->width; i++)
-        for (int g = 0; g < LANES; g++) {
-            const float at = s->x[i][g], w = at * at;
-            const float l = clamp(nearest(inv[g] * at), s->lo, s->hi);
-            s->code[i][g] = l;
-            s->xl[g] += w * at * l;
-            s->ll[g] += w * l * l;
-        }
 }
 
 /* Moves each code to the best for the fit of all others, where that gains; a lane in which none
  * moved stays as it is in every later sweep. Returns whether any code moved. */
 static bool sweep(sweep_state *s)
 {
-    int moved = 0;
+    ints moved = {0};
 
-    for (int i = 0; i < s->width; i++)
-        for (int g = 0; g < LANES; g++) {
-            const float at = s->x[i][g], w = at * at, old = s->code[i][g];
-            const float xl = s->xl[g] - w * at * old, ll = s->ll[g] - w * old * old;
-            const float l = clamp(nearest(at * ll / xl), s->lo, s->hi);
-            const float new_xl = xl + w * at * l, new_ll = ll + w * l * l;
-            const int take = (xl > 0) & (l != old) & (new_ll > 0)
-                             & (new_xl * new_xl * s->ll[g] > s->xl[g] * s->xl[g] * new_ll);
-            s->code[i][g] = take ? l : old;
-            s->xl[g] = take ? new_xl : s->xl[g];
-            s->ll[g] = take ? new_ll : s->ll[g];
-            moved |= take;
-        }
-    return moved != 0;
+    for (int i = 0; i < s->width; i++) {
+        const lanes at = s->x[i], w = at * at, old = s->code[i];
+        const lanes xl = s->xl - w * at * old, ll = s->ll - w * old * old;
+        const lanes l = code_of(ANY, at * ll / xl, s->lo, s->hi);
+        const lanes new_xl = xl + w * at * l, new_ll = ll + w * l * l;
+        const ints take = (xl > 0) & (l != old) & (new_ll > 0)
+                          & (new_xl * new_xl * s->ll > s->xl * s->xl * new_ll);
+        s->code[i] = pick(take, l, old);
+        s->xl = pick(take, new_xl, s->xl);
+        s->ll = pick(take, new_ll, s->ll);
+        moved |= take;
+    }
+    return any(moved);
 }
 
 void gk_search_sweeps(const float *x, int n_groups, int width, int half, uint8_t *code,
@@ -291,8 +409,8 @@ void gk_search_sweeps(const float *x, int n_groups, int width, int half, uint8_t
     sweep_state s;
 
     s.width = width;
-    s.lo = -(float)half;
-    s.hi = (float)(half - 1);
+    s.lo = splat(-(float)half);
+    s.hi = splat((float)(half - 1));
     for (int first = 0; first < n_groups; first += LANES) {
         const int n = n_groups - first < LANES ? n_groups - first : LANES;
         sweep_begin(&s, n, x + first * width);
@@ -300,7 +418,8 @@ void gk_search_sweeps(const float *x, int n_groups, int width, int half, uint8_t
             ;
         for (int g = 0; g < n; g++) {
             for (int i = 0; i < width; i++)
-                code[(first + g) * width + i] = s.zero[g] ? 0 : (uint8_t)(s.code[i][g] - s.lo);
+                code[(first + g) * width + i] = s.zero[g] ? 0
+                                                          : (uint8_t)(s.code[i][g] + (float)half);
             scale[first + g] = s.ll[g] > 0 ? s.xl[g] / s.ll[g] : 0;
         }
     }

@@ -114,3 +114,5 @@ for t in 1 "$threads"; do
     [ "$threads" != 1 ] || break
 done
 sed -n '/^kernel/,$p' "$work/limits" | sed '1i\\'
+printf '\n'
+"$build/tests/bench/blocks"
