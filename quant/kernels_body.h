@@ -74,8 +74,9 @@ static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
     const __m256i magic = (__m256i)splat(MAGIC).u[0];
     const __m256i a = _mm256_sub_epi32((__m256i)rounded_plus_magic.u[0], magic);
     const __m256i b = _mm256_sub_epi32((__m256i)rounded_plus_magic.u[1], magic);
-    const __m256i ab = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
-    const __m128i c = _mm_packs_epi16(_mm256_castsi256_si128(ab), _mm256_extracti128_si256(ab, 1));
+    const __m128i c = _mm_packs_epi16(
+        _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)),
+        _mm_packs_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1)));
 #endif
     memcpy(out, &c, sizeof c);
 }
@@ -345,6 +346,17 @@ static void decode(const int8_t *code, uint64_t n, float zero, float scale, floa
 /* The least of lanes that hold no NaN and no -0, so that their order is of no matter. */
 static inline float least(lanes a)
 {
+#ifdef KERNELS_VECTOR
+#ifdef __AVX512F__
+    const __m256 half = _mm256_min_ps(_mm512_castps512_ps256(a.u[0]),
+                                      _mm512_extractf32x8_ps(a.u[0], 1));
+#else
+    const __m256 half = _mm256_min_ps(a.u[0], a.u[1]);
+#endif
+    __m128 v = _mm_min_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    v = _mm_min_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_min_ss(v, _mm_shuffle_ps(v, v, 1)));
+#else
     float v[LANES];
 
     store(a, v);
@@ -352,6 +364,7 @@ static inline float least(lanes a)
         for (int k = 0; k < n; k++)
             v[k] = v[k + n] < v[k] ? v[k + n] : v[k];
     return v[0];
+#endif
 }
 
 static void range(const float *w, uint64_t n, float *lo, float *hi)
