@@ -219,14 +219,28 @@ static inline float half_to_float(uint16_t h)
     return f;
 }
 
-static void f16_to_f32(const void *in, uint64_t n, float *out)
+static inline void halves_to_floats(const unsigned char *p, uint64_t n, float *out)
 {
-    const unsigned char *p = in;
     for (uint64_t i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, p + 2 * i, 2);
         out[i] = half_to_float(h);
     }
+}
+
+static void f16_to_f32(const void *in, uint64_t n, float *out)
+{
+    const unsigned char *p = in;
+    uint64_t i = 0;
+#ifdef KERNELS_VECTOR
+    for (; i + 8 <= n; i += 8) {
+        const __m256 f = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 2 * i)));
+        _mm256_storeu_ps(out + i, f);
+        if (_mm256_movemask_ps(_mm256_cmp_ps(f, f, _CMP_UNORD_Q)) != 0)
+            halves_to_floats(p + 2 * i, 8, out + i); /* a signalling NaN was made quiet */
+    }
+#endif
+    halves_to_floats(p + 2 * i, n - i, out + i);
 }
 
 static inline uint16_t float_to_half(float f)
@@ -251,7 +265,14 @@ static inline uint16_t float_to_half(float f)
 static void f32_to_f16(const float *in, uint64_t n, void *out)
 {
     unsigned char *p = out;
-    for (uint64_t i = 0; i < n; i++) {
+    uint64_t i = 0;
+#ifdef KERNELS_VECTOR
+    for (; i + 8 <= n; i += 8) {
+        const __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT);
+        memcpy(p + 2 * i, &h, sizeof h);
+    }
+#endif
+    for (; i < n; i++) {
         const uint16_t h = float_to_half(in[i]);
         memcpy(p + 2 * i, &h, 2);
     }

@@ -173,6 +173,31 @@ static void conversions_round_to_even_and_keep_nan(void **state)
     }
 }
 
+/* All of f16 and, with every exponent, random bits of f32: NaNs of both kinds among them. */
+static void vector_halves_are_the_scalar_ones_bit_for_bit(void **state)
+{
+    (void)state;
+    static uint16_t half[65536], a[65536], b[65536];
+    static float wide[65536], fa[65536], fb[65536];
+    for (uint32_t i = 0; i < 65536; i++) {
+        const uint32_t bits = i << 16 | (next_random() & 0xFFFF);
+        half[i] = (uint16_t)(i * 40503u); /* odd: each once, NaNs far from each other */
+        memcpy(&wide[i], &bits, sizeof bits);
+    }
+    for (int i = 0; gk_kernels_nth(i) != NULL; i++) {
+        const gk_kernels *k = gk_kernels_nth(i);
+        gk_kernels_scalar.f16_to_f32(half, 65536, fa);
+        k->f16_to_f32(half, 65536, fb);
+        assert_memory_equal(fa, fb, sizeof fa);
+        gk_kernels_scalar.f32_to_f16(wide, 65536, a);
+        k->f32_to_f16(wide, 65536, b);
+        assert_memory_equal(a, b, sizeof a);
+        gk_kernels_scalar.f32_to_bf16(wide, 65536, a);
+        k->f32_to_bf16(wide, 65536, b);
+        assert_memory_equal(a, b, sizeof a);
+    }
+}
+
 static void every_f16_survives_the_way_through_f32(void **state)
 {
     (void)state;
@@ -239,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vector_kernels_give_the_bytes_of_the_scalar_ones),
         cmocka_unit_test(conversions_round_to_even_and_keep_nan),
+        cmocka_unit_test(vector_halves_are_the_scalar_ones_bit_for_bit),
         cmocka_unit_test(every_f16_survives_the_way_through_f32),
         cmocka_unit_test(packing_is_that_of_compressed_tensors),
         cmocka_unit_test(sums_in_fixed_point_are_those_of_clamped_codes),
