@@ -1,14 +1,17 @@
 /* tests/bench/limits.c - what the machine can do, and what the kernels do with it.
  *
  *   limits FILE     lines "NAME VALUE" for bench.sh: memcpy and read rates in GB/s, BLAS in
- *                   GFLOP/s; then a table of kernels
+ *                   GFLOP/s; plain4 and plain8, GB/s of input, are what one thread reads and
+ *                   writes when int4-g128 or int8-g128 cost nothing; then a table of kernels
  *
  * Each figure is the best of many short runs within a fixed time. */
+#include <fcntl.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "formats/io.h"
 #include "quant/kernels.h"
@@ -71,6 +74,38 @@ static double read_rate(const char *path)
     return best / 1e9;
 }
 
+/* Reads tiles of bf16 and writes, to a new file in memory, the bytes that groups of 128 with
+ * codes of so many bits take. 0 where there is no such place. */
+static double plain_rate(const char *path, int bits)
+{
+    const size_t in = (size_t)128 << 10, out = in / 256 * (size_t)(16 * bits + 2);
+    const int from = open(path, O_RDONLY);
+    char *buf = malloc(in), name[] = "/dev/shm/grokkit-limits.XXXXXX";
+    const int to = mkstemp(name);
+    double best = 0;
+
+    if (from < 0)
+        exit(1);
+    if (to >= 0)
+        unlink(name);
+    for (const double begin = now(); to >= 0 && now() - begin < 4 * SECONDS;) {
+        if (ftruncate(to, 0) != 0)
+            exit(1);
+        const double start = now();
+        off_t at = 0;
+        for (; pread(from, buf, in, at * (off_t)in) == (ssize_t)in; at++)
+            if (pwrite(to, buf, out, at * (off_t)out) != (ssize_t)out)
+                exit(1);
+        const double rate = (double)at * (double)in / (now() - start);
+        best = rate > best ? rate : best;
+    }
+    if (to >= 0)
+        close(to);
+    close(from);
+    free(buf);
+    return best / 1e9;
+}
+
 static double product_rate(void)
 {
     enum { M = 512, N = 512, K = 1024 };
@@ -103,6 +138,7 @@ static double product_rate(void)
 static float w[ELEMS], v[ELEMS];
 static unsigned char half[2 * ELEMS], packed[ELEMS];
 static int8_t code[ELEMS];
+static int16_t fixed[ELEMS];
 static const gk_grid grid = {-8, 7, 0};
 static volatile double keep; /* what would not be computed if nobody asked */
 
@@ -110,6 +146,8 @@ static volatile double keep; /* what would not be computed if nobody asked */
 static void call(const gk_kernels *k, int which, int i, uint64_t n)
 {
     static const gk_try try[GK_TRIES] = {{0.01f, 0}, {-0.02f, 0}, {0.03f, 0}, {-0.04f, 0}};
+    static const int16_t factor[GK_TRIES] = {15360, -17408, 18432, -20070};
+    int32_t sums[2][GK_TRIES];
     double x[GK_TRIES];
     float lo, hi;
 
@@ -129,6 +167,8 @@ static void call(const gk_kernels *k, int which, int i, uint64_t n)
     case 12: k->quantize(w + i, n, 0.01f, &grid, code + i); break;
     case 13: keep = k->error(w + i, NULL, n, 0.01f, &grid); break;
     case 14: k->errors(w + i, NULL, n, &grid, try, x); keep = x[0]; break;
+    case 15: k->to_fixed(w + i, n, 30000, fixed + i); break;
+    case 16: k->fixed_sums(fixed + i, n, 4, factor, GK_TRIES, sums[0], sums[1]); break;
     default: k->fit(w + i, NULL, n, 0.01f, &grid, &x[0], &x[1]); keep = x[0]; break;
     }
 }
@@ -136,7 +176,7 @@ static void call(const gk_kernels *k, int which, int i, uint64_t n)
 static const char *const names[] = {"bf16_to_f32", "f32_to_bf16", "f16_to_f32", "f32_to_f16",
                                     "nonfinite_bf16", "nonfinite_f32", "pack4", "unpack4", "pack8",
                                     "row_error", "decode", "range", "quantize", "error",
-                                    "errors (4 tries)", "fit"};
+                                    "errors (4 tries)", "to_fixed", "fixed (4 tries)", "fit"};
 
 static void run(const gk_kernels *k, int which)
 {
@@ -199,6 +239,8 @@ int main(int argc, char **argv)
     printf("memcpy1 %.2f\n", copy_rate(1));
     printf("memcpy %.2f\n", copy_rate(threads));
     printf("read1 %.2f\n", read_rate(argv[1]));
+    printf("plain4 %.2f\n", plain_rate(argv[1], 4));
+    printf("plain8 %.2f\n", plain_rate(argv[1], 8));
     printf("gemm1 %.1f\n", product_rate());
     kernels();
     return 0;
