@@ -281,7 +281,13 @@ static bool may_write_files(const job *j, bool force, gk_err *err)
     const gk_plan *p = j->plan;
     gk_arena *a = gk_arena_new(err);
     char *dir = a == NULL ? NULL : gk_path_dir(a, j->out, err);
-    bool ok = dir != NULL;
+    char *begun = dir == NULL ? NULL
+                              : gk_arena_printf(a, err, "%s.partial-%.8s", j->out, p->sha256);
+    bool ok = begun != NULL;
+
+    /* a run that was killed while it put its parts in place left some there */
+    if (ok && gk_cli_has(j->cli, GK_OPT_RESUME) && gk_path_kind_of(begun) == GK_PATH_DIR)
+        force = true;
 
     for (uint64_t i = 0; ok && p->options.target->is_gguf && i < p->shards.n; i++) {
         const char *path = gk_path_join(a, dir, p->shards.shard[i].name, err);
