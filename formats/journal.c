@@ -42,7 +42,7 @@ static uint64_t good_line(const char *text, uint64_t n)
     return memcmp(end - SUM_CHARS, want, SUM_CHARS) == 0 ? len + 1 : 0;
 }
 
-static bool load(gk_journal *j, gk_err *err)
+static bool load(gk_journal *j, bool cut, gk_err *err)
 {
     struct stat st;
 
@@ -68,7 +68,7 @@ static bool load(gk_journal *j, gk_err *err)
     for (uint64_t step; (step = good_line(j->text + j->len, n - j->len)) > 0;)
         j->len += step;
     j->end = j->len;
-    return j->len == size || ftruncate(j->fd, (off_t)j->len) == 0
+    return !cut || j->len == size || ftruncate(j->fd, (off_t)j->len) == 0
            || gk_fail_errno(err, j->name, j->len, "cut the journal's torn tail");
 }
 
@@ -81,7 +81,24 @@ gk_journal *gk_journal_open(int dir, const char *name, bool fresh, gk_err *err)
     *j = (gk_journal){.name = name};
     j->fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (fresh ? O_TRUNC : 0),
                    0666);
-    if (j->fd >= 0 ? load(j, err) : gk_fail_errno(err, name, GK_NO_OFF, "open the journal"))
+    if (j->fd >= 0 ? load(j, true, err) : gk_fail_errno(err, name, GK_NO_OFF, "open the journal"))
+        return j;
+    gk_journal_close(j);
+    return NULL;
+}
+
+gk_journal *gk_journal_read(const char *path, gk_err *err)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    gk_journal *j = fd < 0 ? NULL : gk_alloc(1, sizeof *j, err);
+
+    if (j == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return NULL;
+    }
+    *j = (gk_journal){.name = "journal", .fd = fd};
+    if (load(j, false, err))
         return j;
     gk_journal_close(j);
     return NULL;

@@ -12,6 +12,9 @@ typedef struct gk_journal gk_journal;
 /* Opens the file `name` in the open directory dir, or creates it; with fresh set it is
  * emptied. NULL and IO, LIMIT, NOMEM. */
 gk_journal *gk_journal_open(int dir, const char *name, bool fresh, gk_err *err);
+/* Opens the journal at path, if there is one, to be read only: it may be another's. NULL when
+ * there is none; then *err says why only if that is an error. */
+gk_journal *gk_journal_read(const char *path, gk_err *err);
 void        gk_journal_close(gk_journal *j);
 
 /* Returns the next line that stood in the file, without its end; NULL: no more. */

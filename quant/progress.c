@@ -198,9 +198,8 @@ static void about_lines(const gk_plan *p, gk_text *lines, gk_err *err)
     gk_arena *a = gk_arena_new(err);
 
     for (int i = 0; a != NULL && i < GK_N_ABOUT; i++) {
-        const char *value = gk_about(p, i, a, err);
-        char *line = value == NULL ? NULL
-                                   : gk_arena_printf(a, err, "about %s %s", gk_about_keys[i], value);
+        const char *key = gk_about_keys[i], *value = gk_about(p, i, a, err);
+        char *line = value == NULL ? NULL : gk_arena_printf(a, err, "about %s %s", key, value);
         for (char *at = line; at != NULL && (at = strchr(at, '\n')) != NULL;)
             *at = ' '; /* in the name of a file */
         if (line != NULL)

@@ -657,14 +657,15 @@ static bool build(run *r, gk_run_result *result, gk_err *err)
 {
     const gk_plan *p = r->p;
     const gk_hash_mode hash = r->options->hash;
+    const volatile sig_atomic_t *stop = r->options->stop;
 
     return create_files(r, err) && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
            && inputs_unchanged(p, err) && gk_progress_log_keep(r->log, err)
            && (hash == GK_HASH_NONE
-               || gk_digest_files(gk_output_path(r->out), result->file, result->n_files, p->options.threads,
-                                  r->options->stop, err))
+               || gk_digest_files(gk_output_path(r->out), result->file, result->n_files,
+                                  p->options.threads, stop, err))
            && (hash != GK_HASH_ALL
-               || gk_digest_inputs(p->from, result->input, p->options.threads, r->options->stop, err))
+               || gk_digest_inputs(p->from, result->input, p->options.threads, stop, err))
            && (p->options.target->is_gguf || write_provenance(r, result, err))
            && (!r->options->verify || verify(r, err)) && gk_output_seal(r->out, err)
            && gk_progress_log_seal(r->log, err);

@@ -2,8 +2,6 @@
 #include "quant/standing.h"
 
 #include <string.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include "formats/journal.h"
 #include "formats/json.h"
@@ -18,8 +16,9 @@ static gk_standing say_other(const gk_plan *p, const char *where, char *const *t
     for (int i = 0; a != NULL && i < GK_N_ABOUT && err->code == GK_OK; i++) {
         const char *ours = gk_about(p, i, a, err);
         if (ours != NULL && theirs[i] != NULL && strcmp(ours, theirs[i]) != 0)
-            gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "is of another plan: its %s is '%.100s', here '%.100s'",
-                    gk_about_keys[i], theirs[i], ours);
+            gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                    "is of another plan: its %s is '%.100s', here '%.100s'", gk_about_keys[i],
+                    theirs[i], ours);
     }
     gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
             "is of another plan: names, sizes or headers of the input, or the statistics, differ");
@@ -64,9 +63,8 @@ static gk_standing of_partial(const gk_plan *p, const char *dir, const char *nam
 {
     const char *path = gk_path_join(a, dir, name, err);
     char *theirs[GK_N_ABOUT] = {NULL};
-    const int fd = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    gk_journal *j = fd < 0 || faccessat(fd, GK_JOURNAL_NAME, F_OK, 0) != 0
-                        ? NULL : gk_journal_open(fd, GK_JOURNAL_NAME, false, err);
+    const char *file = path == NULL ? NULL : gk_path_join(a, path, GK_JOURNAL_NAME, err);
+    gk_journal *j = file == NULL ? NULL : gk_journal_read(file, err);
 
     for (const char *line; j != NULL && (line = gk_journal_next(j)) != NULL;)
         for (int i = 0; i < GK_N_ABOUT; i++) {
@@ -76,8 +74,6 @@ static gk_standing of_partial(const gk_plan *p, const char *dir, const char *nam
                 theirs[i] = gk_arena_str(a, line + 7 + n, err);
         }
     gk_journal_close(j);
-    if (fd >= 0)
-        close(fd);
     return j == NULL ? GK_STANDS_NOTHING : say_other(p, path, theirs, err);
 }
 

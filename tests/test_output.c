@@ -393,7 +393,8 @@ static void files_of_a_set_stand_beside_each_other_or_not_at_all(void **state)
     (void)state;
     gk_err err = {0};
     fresh_dir(WORK);
-    gk_output *o = gk_output_begin(WORK "/set.gguf", "tag", &(gk_output_how){.as_files = true}, &err);
+    const gk_output_how files = {.as_files = true};
+    gk_output *o = gk_output_begin(WORK "/set.gguf", "tag", &files, &err);
     assert_non_null(o);
     put(o, "set-1.gguf", "first");
     put(o, "set-2.gguf", "second");
