@@ -8,8 +8,7 @@
  *           asymmetric scale = (hi - lo) / (2^b - 1), zero = rne(clamp(min - lo / scale)),
  *                      lo <= 0 <= hi
  *   search  the scale with the smallest (weighted) squared error among scales of
- *           both signs around the extreme and the least-squares scales of their codes;
- *           without weights and zero points judged on 16-bit weights
+ *           both signs around the extreme, then a least-squares refit
  *
  * A scale is rounded to the type it is stored in (bf16, or f16 in GPTQ and AWQ files). One
  * that would be 0 is that type's epsilon, as in compressed-tensors @ac8e2ba. */

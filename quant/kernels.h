@@ -24,9 +24,6 @@ typedef struct gk_try {
 
 #define GK_TRIES 4
 
-#define GK_FIXED      512 /* most weights in fixed point at once: their sums fit 32 bits */
-#define GK_FIXED_STEP 32
-
 typedef struct gk_kernels {
     const char *isa;
 
@@ -70,16 +67,6 @@ typedef struct gk_kernels {
      * with q from that scale as in error(). */
     void (*fit)(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
                 double *wq, double *qq);
-
-    /* Weights in fixed point, for comparing many scales: out = rne(w * by), whose magnitude
-     * must be below 2^15; n, at most GK_FIXED, is filled up to GK_FIXED_STEP with zeros. */
-    void (*to_fixed)(const float *w, uint64_t n, float by, int16_t *out);
-
-    /* For each of n_tries (of GK_TRIES a multiple) codes q = x * factor / 2^(30 - bits), rounded
-     * to `bits` (4 or 8) more than once and clamped: dot = sum x q, square = sum q^2. n: of
-     * GK_FIXED_STEP a multiple, at most GK_FIXED. */
-    void (*fixed_sums)(const int16_t *x, uint64_t n, int bits, const int16_t *factor, int n_tries,
-                       int32_t *dot, int32_t *square);
 
     /* *err = sum (w - v)^2, *sum = sum w^2, in double. */
     void (*row_error)(const float *w, const float *v, uint64_t n, double *err, double *sum);

@@ -80,18 +80,6 @@ static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
 #endif
     memcpy(out, &c, sizeof c);
 }
-static inline void store_shorts(lanes rounded_plus_magic, int16_t *out)
-{
-#ifdef __AVX512F__
-    const __m256i c = _mm512_cvtepi32_epi16((__m512i)rounded_plus_magic.u[0]);
-#else
-    const __m256i magic = (__m256i)splat(MAGIC).u[0];
-    const __m256i a = _mm256_sub_epi32((__m256i)rounded_plus_magic.u[0], magic);
-    const __m256i b = _mm256_sub_epi32((__m256i)rounded_plus_magic.u[1], magic);
-    const __m256i c = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
-#endif
-    memcpy(out, &c, sizeof c);
-}
 #else
 typedef struct lanes {
     float v[LANES];
@@ -118,14 +106,6 @@ static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
         uint32_t bits;
         memcpy(&bits, &rounded_plus_magic.v[i], 4);
         out[i] = (int8_t)(uint8_t)bits; /* the low byte of the mantissa is the code */
-    }
-}
-static inline void store_shorts(lanes rounded_plus_magic, int16_t *out)
-{
-    for (int i = 0; i < LANES; i++) {
-        uint32_t bits;
-        memcpy(&bits, &rounded_plus_magic.v[i], 4);
-        out[i] = (int16_t)(uint16_t)bits;
     }
 }
 #endif
@@ -512,134 +492,6 @@ static void fit(const float *w, const float *m, uint64_t n, float scale, const g
     *qq = fold(sum_qq);
 }
 
-/* ---- weights in fixed point ---------------------------------------------------- */
-
-#ifdef KERNELS_VECTOR
-#ifdef __AVX512F__
-#define I(name) _mm512_##name
-typedef __m512i ints;
-#else
-#define I(name) _mm256_##name
-typedef __m256i ints;
-#endif
-static inline ints load_ints(const void *p)
-{
-    ints a;
-    memcpy(&a, p, sizeof a);
-    return a;
-}
-#endif
-
-static void to_fixed(const float *w, uint64_t n, float by, int16_t *out)
-{
-    const lanes u = splat(by), magic = splat(MAGIC);
-    uint64_t i = 0;
-
-    for (; i + LANES <= n; i += LANES)
-        store_shorts(add(mul(load(w + i), u), magic), out + i);
-    if (i < n) {
-        store_shorts(add(mul(load_tail(w + i, n - i), u), magic), out + i);
-        i += LANES;
-    }
-    for (; i % GK_FIXED_STEP != 0; i += LANES)
-        memset(out + i, 0, LANES * sizeof *out);
-}
-
-#ifdef KERNELS_VECTOR
-/* The sums of eight lanes of each of four. */
-static inline void fold_ints(const ints a[GK_TRIES], int32_t out[GK_TRIES])
-{
-    __m256i h[GK_TRIES];
-
-    for (int k = 0; k < GK_TRIES; k++)
-#ifdef __AVX512F__
-        h[k] = _mm256_add_epi32(_mm512_castsi512_si256(a[k]), _mm512_extracti64x4_epi64(a[k], 1));
-#else
-        h[k] = a[k];
-#endif
-    const __m256i sum = _mm256_hadd_epi32(_mm256_hadd_epi32(h[0], h[1]),
-                                          _mm256_hadd_epi32(h[2], h[3]));
-    const __m128i all = _mm_add_epi32(_mm256_castsi256_si128(sum),
-                                      _mm256_extracti128_si256(sum, 1));
-    memcpy(out, &all, sizeof all);
-}
-
-static inline __attribute__((always_inline)) ints fixed_level(ints x, ints factor, int bits)
-{
-    const ints y = I(mulhrs_epi16)(x, factor), half = I(set1_epi16)((int16_t)(1 << (15 - bits)));
-
-    return I(srai_epi16)(I(adds_epi16)(I(adds_epi16)(y, y), half), 16 - bits);
-}
-
-static inline __attribute__((always_inline)) void
-fixed_add(ints a, ints b, ints factor, int bits, ints *dot, ints *square)
-{
-    const ints p = fixed_level(a, factor, bits), q = fixed_level(b, factor, bits);
-
-    *dot = I(add_epi32)(*dot, I(add_epi32)(I(madd_epi16)(a, p), I(madd_epi16)(b, q)));
-    if (bits == 4) { /* squares of both in bytes, their sums in 16 bits */
-        const ints pq = I(abs_epi8)(I(packs_epi16)(p, q));
-        *square = I(add_epi16)(*square, I(maddubs_epi16)(pq, pq));
-    } else {
-        *square = I(add_epi32)(*square, I(add_epi32)(I(madd_epi16)(p, p), I(madd_epi16)(q, q)));
-    }
-}
-
-/* Two tries at a time: more would not stay in sixteen registers. */
-static inline __attribute__((always_inline)) void
-fixed_sums_of(const int16_t *x, uint64_t n, int bits, const int16_t *factor, int32_t *dot,
-              int32_t *square)
-{
-    ints d[GK_TRIES], s[GK_TRIES];
-
-    for (int k = 0; k < GK_TRIES; k += 2) {
-        const ints f0 = I(set1_epi16)(factor[k]), f1 = I(set1_epi16)(factor[k + 1]);
-        ints d0 = {0}, d1 = {0}, s0 = {0}, s1 = {0};
-        for (uint64_t i = 0; i < n; i += UNIT) {
-            const bool two = UNIT == 32 || i + UNIT / 2 < n;
-            const ints a = load_ints(x + i), b = two ? load_ints(x + i + UNIT / 2) : (ints){0};
-            fixed_add(a, b, f0, bits, &d0, &s0);
-            fixed_add(a, b, f1, bits, &d1, &s1);
-        }
-        d[k] = d0;
-        d[k + 1] = d1;
-        s[k] = s0;
-        s[k + 1] = s1;
-    }
-    for (int k = 0; bits == 4 && k < GK_TRIES; k++)
-        s[k] = I(madd_epi16)(s[k], I(set1_epi16)(1));
-    fold_ints(d, dot);
-    fold_ints(s, square);
-}
-#else
-static inline int saturated(int x) { return x < -32768 ? -32768 : x > 32767 ? 32767 : x; }
-
-static void fixed_sums_of(const int16_t *x, uint64_t n, int bits, const int16_t *factor,
-                          int32_t *dot, int32_t *square)
-{
-    for (int k = 0; k < GK_TRIES; k++) {
-        dot[k] = square[k] = 0;
-        for (uint64_t i = 0; i < n; i++) {
-            const int y = (x[i] * factor[k] + (1 << 14)) >> 15;
-            const int q = saturated(saturated(2 * y) + (1 << (15 - bits))) >> (16 - bits);
-            dot[k] += x[i] * q;
-            square[k] += q * q;
-        }
-    }
-}
-#endif
-
-static void fixed_sums(const int16_t *x, uint64_t n, int bits, const int16_t *factor, int n_tries,
-                       int32_t *dot, int32_t *square)
-{
-    for (int k = 0; k < n_tries; k += GK_TRIES) {
-        if (bits == 4)
-            fixed_sums_of(x, n, 4, factor + k, dot + k, square + k);
-        else
-            fixed_sums_of(x, n, 8, factor + k, dot + k, square + k);
-    }
-}
-
 /* Eight lanes of double: index mod 8. */
 static void row_error(const float *w, const float *v, uint64_t n, double *err, double *sum)
 {
@@ -689,7 +541,5 @@ const gk_kernels KERNELS = {
     .error = error,
     .errors = errors,
     .fit = fit,
-    .to_fixed = to_fixed,
-    .fixed_sums = fixed_sums,
     .row_error = row_error,
 };

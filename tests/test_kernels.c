@@ -66,36 +66,6 @@ static void check_errors(const gk_kernels *k, const float *m, uint64_t n, const 
     }
 }
 
-/* Weights in fixed point and the sums over them, of any scale; n up to GK_FIXED. */
-static void check_fixed(const gk_kernels *k, uint64_t n)
-{
-    static const int16_t factor[2 * GK_TRIES] = {15360, -16179, 18637, -32767,
-                                                 1,     32767,  0,     -20070};
-    const gk_kernels *s = &gk_kernels_scalar;
-    int32_t sums[2][2][2 * GK_TRIES];
-    int16_t x[2][GK_FIXED + 1];
-    float small[GK_FIXED] = {0};
-    const uint64_t filled = (n + GK_FIXED_STEP - 1) / GK_FIXED_STEP * GK_FIXED_STEP;
-    if (n > GK_FIXED)
-        return;
-    for (uint64_t i = 0; i < n; i++)
-        small[i] = fabsf(w[i]) <= 1 ? w[i] : i % 2 == 0 ? 1.0f : -1.0f;
-    memset(x, 0x55, sizeof x);
-    s->to_fixed(small, n, 32767, x[0]);
-    k->to_fixed(small, n, 32767, x[1]);
-    assert_memory_equal(x[0], x[1], sizeof x[0]);
-    for (uint64_t i = n; i < filled; i++)
-        assert_int_equal(x[0][i], 0);
-    assert_int_equal(x[0][filled], 0x5555);
-    for (int bits = 4; bits <= 8; bits += 4)
-        for (int n_tries = GK_TRIES; n_tries <= 2 * GK_TRIES; n_tries += GK_TRIES) {
-            memset(sums, 0, sizeof sums);
-            s->fixed_sums(x[0], filled, bits, factor, n_tries, sums[0][0], sums[0][1]);
-            k->fixed_sums(x[0], filled, bits, factor, n_tries, sums[1][0], sums[1][1]);
-            assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
-        }
-}
-
 static void check_length(const gk_kernels *k, uint64_t n)
 {
     static unsigned char a[4 * (MOST + 2)], b[4 * (MOST + 2)];
@@ -124,7 +94,6 @@ static void check_length(const gk_kernels *k, uint64_t n)
     for (int g = 0; g < 4; g++)
         SAME(n, s->quantize(w, n, -0.013f, &grids[g], (int8_t *)a),
              k->quantize(w, n, -0.013f, &grids[g], (int8_t *)b));
-    check_fixed(k, n);
     if (n == 0)
         return;
     s->range(w, n, &fa[0], &fa[1]);
@@ -230,35 +199,6 @@ static void packing_is_that_of_compressed_tensors(void **state)
     assert_memory_equal(out, eight, sizeof eight);
 }
 
-/* Steps of 1/8 and of 1/127 of the largest weight, by hand. */
-static void sums_in_fixed_point_are_those_of_clamped_codes(void **state)
-{
-    (void)state;
-    static const float values[] = {0.5f, -0.5f, 0.25f, -0.03125f};
-    static const int16_t by_8[GK_TRIES] = {8 << 11, -8 * 2048, 8 << 11, 8 << 11};
-    static const int16_t by_127[GK_TRIES] = {127 << 7, 127 << 7, -127 * 128, 127 << 7};
-    int16_t x[GK_FIXED];
-    int32_t dot[GK_TRIES], square[GK_TRIES];
-    for (int i = 0; gk_kernels_nth(i) != NULL; i++) {
-        const gk_kernels *k = gk_kernels_nth(i);
-        k->to_fixed(values, 4, 65534, x);
-        assert_int_equal(x[0], 32767);
-        assert_int_equal(x[1], -32767);
-        assert_int_equal(x[2], 16384); /* 16383.5, to even */
-        assert_int_equal(x[3], -2048); /* -2047.9 */
-        /* codes 8 (clamped to 7), -8, 4, -0.5 (rounded up); with the other sign -8, 7, -4, 0.5 */
-        k->fixed_sums(x, GK_FIXED_STEP, 4, by_8, GK_TRIES, dot, square);
-        assert_int_equal(dot[0], 32767 * 7 + 32767 * 8 + 16384 * 4);
-        assert_int_equal(square[0], 49 + 64 + 16);
-        assert_int_equal(dot[1], -32767 * 8 - 32767 * 7 - 16384 * 4 - 2048);
-        assert_int_equal(square[1], 64 + 49 + 16 + 1);
-        /* 127, -127, 63.5 (rounded up), -7.9375 */
-        k->fixed_sums(x, GK_FIXED_STEP, 8, by_127, GK_TRIES, dot, square);
-        assert_int_equal(dot[0], 32767 * 127 * 2 + 16384 * 64 + 2048 * 8);
-        assert_int_equal(square[0], 127 * 127 * 2 + 64 * 64 + 8 * 8);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,7 +207,6 @@ int main(void)
         cmocka_unit_test(vector_halves_are_the_scalar_ones_bit_for_bit),
         cmocka_unit_test(every_f16_survives_the_way_through_f32),
         cmocka_unit_test(packing_is_that_of_compressed_tensors),
-        cmocka_unit_test(sums_in_fixed_point_are_those_of_clamped_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -138,7 +138,6 @@ static double product_rate(void)
 static float w[ELEMS], v[ELEMS];
 static unsigned char half[2 * ELEMS], packed[ELEMS];
 static int8_t code[ELEMS];
-static int16_t fixed[ELEMS];
 static const gk_grid grid = {-8, 7, 0};
 static volatile double keep; /* what would not be computed if nobody asked */
 
@@ -146,8 +145,6 @@ static volatile double keep; /* what would not be computed if nobody asked */
 static void call(const gk_kernels *k, int which, int i, uint64_t n)
 {
     static const gk_try try[GK_TRIES] = {{0.01f, 0}, {-0.02f, 0}, {0.03f, 0}, {-0.04f, 0}};
-    static const int16_t factor[GK_TRIES] = {15360, -17408, 18432, -20070};
-    int32_t sums[2][GK_TRIES];
     double x[GK_TRIES];
     float lo, hi;
 
@@ -167,8 +164,6 @@ static void call(const gk_kernels *k, int which, int i, uint64_t n)
     case 12: k->quantize(w + i, n, 0.01f, &grid, code + i); break;
     case 13: keep = k->error(w + i, NULL, n, 0.01f, &grid); break;
     case 14: k->errors(w + i, NULL, n, &grid, try, x); keep = x[0]; break;
-    case 15: k->to_fixed(w + i, n, 30000, fixed + i); break;
-    case 16: k->fixed_sums(fixed + i, n, 4, factor, GK_TRIES, sums[0], sums[1]); break;
     default: k->fit(w + i, NULL, n, 0.01f, &grid, &x[0], &x[1]); keep = x[0]; break;
     }
 }
@@ -176,7 +171,7 @@ static void call(const gk_kernels *k, int which, int i, uint64_t n)
 static const char *const names[] = {"bf16_to_f32", "f32_to_bf16", "f16_to_f32", "f32_to_f16",
                                     "nonfinite_bf16", "nonfinite_f32", "pack4", "unpack4", "pack8",
                                     "row_error", "decode", "range", "quantize", "error",
-                                    "errors (4 tries)", "to_fixed", "fixed (4 tries)", "fit"};
+                                    "errors (4 tries)", "fit"};
 
 static void run(const gk_kernels *k, int which)
 {
