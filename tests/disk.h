@@ -172,6 +172,17 @@ static inline void free_names(char **name, size_t n)
 }
 
 /* Both directories hold the same names and bytes. */
+static inline void assert_same_files(const char *a, const char *b)
+{
+    size_t len_a, len_b;
+    unsigned char *x = read_bytes(a, &len_a), *y = read_bytes(b, &len_b);
+
+    if (len_a != len_b || memcmp(x, y, len_a) != 0)
+        fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
 static inline void assert_same_dirs(const char *a, const char *b)
 {
     size_t n, m;
@@ -179,14 +190,8 @@ static inline void assert_same_dirs(const char *a, const char *b)
 
     assert_int_equal(n, m);
     for (size_t i = 0; i < n; i++) {
-        size_t len_x, len_y;
         assert_string_equal(x[i], y[i]);
-        unsigned char *bytes_x = read_bytes(path_of("%s/%s", a, x[i]), &len_x);
-        unsigned char *bytes_y = read_bytes(path_of("%s/%s", b, y[i]), &len_y);
-        if (len_x != len_y || memcmp(bytes_x, bytes_y, len_x) != 0)
-            fail_msg("%s differs between %s and %s", x[i], a, b);
-        free(bytes_x);
-        free(bytes_y);
+        assert_same_files(path_of("%s/%s", a, x[i]), path_of("%s/%s", b, y[i]));
     }
     free_names(x, n);
     free_names(y, m);

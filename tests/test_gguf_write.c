@@ -11,14 +11,6 @@
 #define OUT   WORK "/out.gguf"
 #define LINES 900
 
-static gk_plan_options gguf_options(void)
-{
-    gk_plan_options o = plain_options();
-    o.target = gk_target_find("gguf", NULL);
-    o.out_name = "out";
-    return o;
-}
-
 static void write_gguf(const char *from, const char *rules, const gk_plan_options *o)
 {
     fresh_dir(WORK);

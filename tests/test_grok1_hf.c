@@ -106,8 +106,7 @@ static void the_perplexity_is_that_of_the_pickles(void **state)
 static void a_gguf_of_them_is_the_pickles_one(void **state)
 {
     (void)state;
-    gk_plan_options o = plain_options();
-    o.target = gk_target_find("gguf", NULL);
+    gk_plan_options o = gguf_options();
     o.out_name = "pickles";
     write_model(PICKLES, "default = f32", &o, WORK "/pickles.gguf");
     gguf_bytes want = read_gguf(WORK "/pickles.gguf");

@@ -246,8 +246,7 @@ static void a_gguf_has_all_tokens_and_merges(void **state)
     (void)state;
     want_release();
     gk_err err = {0};
-    gk_plan_options o = plain_options();
-    o.target = gk_target_find("gguf", NULL);
+    const gk_plan_options o = gguf_options();
     gk_catalog *c = open_whole(RELEASE);
     gk_plan *p = try_plan(c, "default = Q4_K_M", &o, &err);
     assert_ok(p != NULL, err);

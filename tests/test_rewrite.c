@@ -123,17 +123,11 @@ static void unchecked_values_are_kept_as_they_are(void **state)
 {
     (void)state;
     gk_plan_options o = plain_options();
-    size_t n, m;
     o.check_values = false;
     link_all("build/models/small-hf", WORK "/model");
     plant(WORK "/model/model.safetensors", "model.embed_tokens.weight", 100, 0x7FC1, 2);
     write_model(WORK "/model", "default = keep", &o, OUT);
-    unsigned char *x = read_bytes(WORK "/model/model.safetensors", &n);
-    unsigned char *y = read_bytes(OUT "/model.safetensors", &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
+    assert_same_files(WORK "/model/model.safetensors", OUT "/model.safetensors");
 }
 
 /* ---- widths and engines ---------------------------------------------------------------- */
@@ -405,7 +399,6 @@ static void other_files_come_along_and_stale_ones_do_not(void **state)
 {
     (void)state;
     const gk_plan_options o = plain_options();
-    size_t n, m;
     link_all("build/models/odd-hf", WORK "/model");
     write_text(WORK "/model/LICENSE", "free");
     write_text(WORK "/model/empty.txt", "");
@@ -422,12 +415,7 @@ static void other_files_come_along_and_stale_ones_do_not(void **state)
     for (size_t i = 0; i < 6; i++)
         assert_string_equal(name[i], want[i]);
     free_names(name, count);
-    unsigned char *x = read_bytes(WORK "/model/tokenizer.tok.json", &n);
-    unsigned char *y = read_bytes(OUT "/tokenizer.tok.json", &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
+    assert_same_files(WORK "/model/tokenizer.tok.json", OUT "/tokenizer.tok.json");
 }
 
 WORK_FOLDER(WORK)

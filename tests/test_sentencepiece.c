@@ -1,59 +1,19 @@
 /* tests/test_sentencepiece.c - SentencePiece's tokenizer.model and tokenizer.json: ids against
  * those of the package sentencepiece and of llama-tokenize, its keys against those of the package
  * gguf (testdata/reference/make_sentencepiece.py), and files that must be refused. */
-#include <stdlib.h>
-
 #include "tests/gguf_bytes.h"
+#include "tests/made_vocabulary.h"
 #include "tests/written.h"
 
-#include "formats/vocabulary.h"
-#include "verify/tokenizer.h"
-
-#define DATA "testdata/vocabulary/"
 #define WORK "build/tmp/test_sentencepiece"
-
-static gk_json *golden;
-static gk_arena *arena;
 
 static int open_all(void **state)
 {
     (void)state;
-    gk_err err = {0};
-    arena = gk_arena_new(&err);
-    golden = gk_json_load(DATA "pieces.json", &err);
-    return arena == NULL || golden == NULL;
+    return open_golden("pieces.json");
 }
 
-static int close_all(void **state)
-{
-    (void)state;
-    gk_json_free(golden);
-    gk_arena_free(arena);
-    return 0;
-}
-
-/* ---- catalogs of what a test needs ------------------------------------------------ */
-
-typedef struct made {
-    gk_extra extra[3];
-    gk_catalog c;
-} made;
-
-static void add_bytes(made *m, const char *name, const void *bytes, uint64_t len)
-{
-    gk_err err = {0};
-    gk_extra *e = &m->extra[m->c.n_extras++];
-    *e = (gk_extra){.name = name, .bytes = len};
-    e->file = gk_file_memory(arena, name, bytes, len, &err);
-    assert_ok(e->file != NULL, err);
-    m->c.extra = m->extra;
-}
-
-static void add_file(made *m, const char *name, const char *path)
-{
-    m->extra[m->c.n_extras++] = (gk_extra){.name = name, .path = path};
-    m->c.extra = m->extra;
-}
+/* ---- a tokenizer.model by hand ------------------------------------------------------ */
 
 /* A message in a buffer. */
 typedef struct proto {
@@ -120,15 +80,6 @@ static gk_tokenizer *open_proto(const proto *p, gk_err *err)
 }
 
 /* ---- ids ---------------------------------------------------------------------------- */
-
-static bool same_ids(const gk_json *list, const gk_ids *ids)
-{
-    uint64_t id;
-    bool same = ids->n == gk_json_count(list);
-    for (uint64_t k = 0; same && k < ids->n; k++)
-        same = gk_json_as_uint(gk_json_at(list, k), &id) && id == ids->id[k];
-    return same;
-}
 
 static bool is_listed(const gk_json *list, uint64_t i)
 {
@@ -246,21 +197,6 @@ static void text_that_cannot_be_encoded_says_where(void **state)
     gk_tokenizer_close(t);
 }
 
-/* The file at path with one part replaced, in the arena. */
-static const char *changed(const char *path, const char *from, const char *to)
-{
-    gk_err err = {0};
-    uint64_t n;
-    char *text = gk_file_slurp(path, 1 << 20, &n, &err);
-    assert_ok(text != NULL, err);
-    const char *at = strstr(text, from);
-    assert_non_null(at);
-    const char *out = gk_arena_printf(arena, &err, "%.*s%s%s", (int)(at - text), text, to,
-                                      at + strlen(from));
-    gk_free(text);
-    return out;
-}
-
 #define BLANKS                                                                                     \
     "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"}," \
     "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"}]},"        \
@@ -283,9 +219,10 @@ static void tokenizer_json_with_pieces_cuts_as_hugging_face_does(void **state)
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         gk_err err = {0};
         made m = {0};
-        const char *json = changed(DATA "pieces_hf.json", BLANKS, all[i][1]);
+        uint64_t json_len;
+        const char *json = changed(DATA "pieces_hf.json", BLANKS, all[i][1], &json_len);
         const gk_json *lists = gk_json_get(gk_json_get(golden, "hf"), all[i][0]);
-        add_bytes(&m, "tokenizer.json", json, strlen(json));
+        add_bytes(&m, "tokenizer.json", json, json_len);
         gk_tokenizer *t = gk_tokenizer_open(&m.c, &err);
         assert_ok(t != NULL, err);
         assert_true(gk_json_count(lists) > 50);
@@ -315,8 +252,9 @@ static void pieces_that_hugging_face_cuts_otherwise_are_refused(void **state)
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         gk_err err = {0};
         made m = {0};
-        const char *json = changed(DATA "pieces_hf.json", all[i][0], all[i][1]);
-        add_bytes(&m, "tokenizer.json", json, strlen(json));
+        uint64_t json_len;
+        const char *json = changed(DATA "pieces_hf.json", all[i][0], all[i][1], &json_len);
+        add_bytes(&m, "tokenizer.json", json, json_len);
         assert_null(gk_tokenizer_open(&m.c, &err));
         assert_int_equal(err.code, GK_ERR_UNSUPPORTED);
         if (strstr(err.msg, all[i][2]) == NULL)
@@ -416,21 +354,27 @@ static void tokenizer_json_comes_first_if_it_can_be_read(void **state)
     gk_vocabulary_free(&v);
 }
 
+#define MODEL WORK "/model"
+#define OUT   WORK "/out.gguf"
+
+/* grok2-tiny with this tokenizer in the place of its own. */
+static void tiny_with(const char *name, const char *path)
+{
+    link_all(TINY, MODEL);
+    unlink(MODEL "/tokenizer.tok.json");
+    link_one(path, path_of(MODEL "/%s", name));
+}
+
 /* The package gguf wrote the same tokens, scores and types. */
 static void keys_are_the_package_s(void **state)
 {
     (void)state;
     static const char *const arrays[] = {"tokenizer.ggml.tokens", "tokenizer.ggml.scores",
                                          "tokenizer.ggml.token_type"};
-    gk_plan_options o = plain_options();
-    o.target = gk_target_find("gguf", NULL);
-    o.out_name = "out";
-    link_all(TINY, WORK "/model");
-    unlink(WORK "/model/tokenizer.tok.json");
-    link_one(DATA "grok1.model", WORK "/model/tokenizer.model");
-    unlink(WORK "/out.gguf");
-    write_model(WORK "/model", "default = keep", &o, WORK "/out.gguf");
-    gguf_bytes f = read_gguf(WORK "/out.gguf"), theirs = read_gguf(DATA "grok1.gguf");
+    const gk_plan_options o = gguf_options();
+    tiny_with("tokenizer.model", DATA "grok1.model");
+    write_model(MODEL, "default = keep", &o, OUT);
+    gguf_bytes f = read_gguf(OUT), theirs = read_gguf(DATA "grok1.gguf");
     for (uint64_t i = 0; i < theirs.n_keys; i++) {
         const gguf_key *b = &theirs.key[i], *a = find_key(&f, b->key);
         if (strncmp(b->key, "tokenizer.", 10) != 0)
@@ -456,15 +400,10 @@ static void merges_become_scores_or_are_refused(void **state)
 {
     (void)state;
     gk_err err = {0};
-    gk_plan_options o = plain_options();
-    o.target = gk_target_find("gguf", NULL);
-    o.out_name = "out";
-    link_all(TINY, WORK "/model");
-    unlink(WORK "/model/tokenizer.tok.json");
-    link_one(DATA "pieces_hf.json", WORK "/model/tokenizer.json");
-    unlink(WORK "/out.gguf");
-    write_model(WORK "/model", "default = keep", &o, WORK "/out.gguf");
-    gk_catalog *c = gk_catalog_open(WORK "/out.gguf", &err);
+    const gk_plan_options o = gguf_options();
+    tiny_with("tokenizer.json", DATA "pieces_hf.json");
+    write_model(MODEL, "default = keep", &o, OUT);
+    gk_catalog *c = gk_catalog_open(OUT, &err);
     assert_ok(c != NULL, err);
     gk_tokenizer *t = gk_tokenizer_open(c, &err);
     assert_ok(t != NULL, err);
@@ -481,12 +420,13 @@ static void merges_become_scores_or_are_refused(void **state)
     }
     gk_tokenizer_close(t);
     gk_catalog_close(c);
+    uint64_t json_len;
     const char *json = changed(DATA "pieces_hf.json", "\"merges\":[[",
-                               "\"merges\":[[\"e\",\"r\"],[");
-    unlink(WORK "/model/tokenizer.json");
-    write_text(WORK "/model/tokenizer.json", json);
-    unlink(WORK "/out.gguf");
-    assert_false(try_write(WORK "/model", "default = keep", &o, WORK "/out.gguf", &err));
+                               "\"merges\":[[\"e\",\"r\"],[", &json_len);
+    unlink(MODEL "/tokenizer.json");
+    write_text(MODEL "/tokenizer.json", json);
+    remove_tree(OUT);
+    assert_false(try_write(MODEL, "default = keep", &o, OUT, &err));
     assert_int_equal(err.code, GK_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "no scores lead to its merges"));
 }
@@ -496,24 +436,17 @@ static void unigram_models_have_the_name_that_loses_least(void **state)
 {
     (void)state;
     static const char *const want[] = {"llama", "t5"};
-    gk_plan_options o = plain_options();
-    o.target = gk_target_find("gguf", NULL);
-    o.out_name = "out";
+    const gk_plan_options o = gguf_options();
     for (int i = 0; i < 2; i++) {
         proto p = small(), trainer = {.n = 0}, normalizer = {.n = 0};
         put_int(&trainer, 3, 1);
         put_bytes(&p, 2, trainer.bytes, trainer.n);
         put_bytes(&normalizer, 2, "\x01map", 4);
         put_bytes(&p, 3, normalizer.bytes, normalizer.n);
-        link_all(TINY, WORK "/model");
-        unlink(WORK "/model/tokenizer.tok.json");
-        if (i == 0)
-            link_one(DATA "unigram.model", WORK "/model/tokenizer.model");
-        else
-            write_bytes(WORK "/model/tokenizer.model", p.bytes, p.n);
-        unlink(WORK "/out.gguf");
-        write_model(WORK "/model", "default = keep", &o, WORK "/out.gguf");
-        gguf_bytes f = read_gguf(WORK "/out.gguf");
+        write_bytes(WORK "/t5.model", p.bytes, p.n);
+        tiny_with("tokenizer.model", i == 0 ? DATA "unigram.model" : WORK "/t5.model");
+        write_model(MODEL, "default = keep", &o, OUT);
+        gguf_bytes f = read_gguf(OUT);
         const gguf_key *name = find_key(&f, "tokenizer.ggml.model");
         const gguf_key *map = find_key(&f, "tokenizer.ggml.precompiled_charsmap");
         assert_int_equal(name->n, 8 + strlen(want[i]));
@@ -738,5 +671,5 @@ int main(void)
         cmocka_unit_test(changed_bytes_are_read_or_refused),
         cmocka_unit_test(memory_that_ends_is_an_error),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, open_all, close_golden);
 }

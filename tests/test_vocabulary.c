@@ -1,78 +1,16 @@
 /* tests/test_vocabulary.c - tokenizers of a GGUF and of Hugging Face, against the ids of
  * llama-tokenize and of the package tokenizers (testdata/reference/make_vocabulary.py). */
 #include <sys/stat.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-#include "tests/test.h"
+#include "tests/made_vocabulary.h"
 
 #include "formats/byte_alphabet.h"
-#include "formats/vocabulary.h"
-#include "verify/tokenizer.h"
-
-#define DATA "testdata/vocabulary/"
-
-static gk_json *golden;
-static gk_arena *arena;
 
 static int open_all(void **state)
 {
     (void)state;
-    gk_err err = {0};
-    arena = gk_arena_new(&err);
-    golden = gk_json_load(DATA "golden.json", &err);
-    return arena == NULL || golden == NULL;
-}
-
-static int close_all(void **state)
-{
-    (void)state;
-    gk_json_free(golden);
-    gk_arena_free(arena);
-    return 0;
-}
-
-/* ---- catalogs of what a test needs ------------------------------------------------ */
-
-typedef struct made {
-    gk_extra extra[3];
-    gk_catalog c;
-} made;
-
-static void add_text(made *m, const char *name, const char *text, uint64_t len)
-{
-    gk_err err = {0};
-    gk_extra *e = &m->extra[m->c.n_extras++];
-    *e = (gk_extra){.name = name, .bytes = len};
-    e->file = gk_file_memory(arena, name, text, len, &err);
-    assert_ok(e->file != NULL, err);
-    m->c.extra = m->extra;
-}
-
-static void add_file(made *m, const char *name, const char *path)
-{
-    m->extra[m->c.n_extras++] = (gk_extra){.name = name, .path = path};
-    m->c.extra = m->extra;
-}
-
-/* The file at path with the first `from` replaced. */
-static char *changed(const char *path, const char *from, const char *to, uint64_t *len)
-{
-    gk_err err = {0};
-    uint64_t n;
-    char *text = gk_file_slurp(path, 1 << 20, &n, &err);
-    assert_ok(text != NULL, err);
-    char *at = memmem(text, n, from, strlen(from));
-    if (at == NULL)
-        fail_msg("no '%s' in %s", from, path);
-    *len = n - strlen(from) + strlen(to);
-    char *out = malloc(*len + 1);
-    memcpy(out, text, (size_t)(at - text));
-    memcpy(out + (at - text), to, strlen(to));
-    memcpy(out + (at - text) + strlen(to), at + strlen(from),
-           n - (size_t)(at - text) - strlen(from));
-    gk_free(text);
-    return out;
+    return open_golden("golden.json");
 }
 
 /* The GGUF at path with another string as the value of a key; it has no tensors, so nothing
@@ -123,13 +61,10 @@ static void check_golden(const gk_catalog *c, const char *what)
         const gk_json *list = gk_json_at(lists, i);
         gk_ids ids = {0};
         gk_text back = {0};
-        uint64_t len, id;
+        uint64_t len;
         const char *text = gk_json_text(gk_json_at(texts, i), &len);
         assert_ok(gk_tokenizer_encode(t, text, len, &ids, &err), err);
-        bool same = ids.n == gk_json_count(list);
-        for (uint64_t k = 0; same && k < ids.n; k++)
-            same = gk_json_as_uint(gk_json_at(list, k), &id) && id == ids.id[k];
-        if (!same)
+        if (!same_ids(list, &ids))
             fail_msg("%s: text %d has other ids: '%s'", what, (int)i, text);
         assert_ok(gk_tokenizer_decode(t, ids.id, ids.n, &back, &err), err);
         assert_int_equal(back.len, len);
@@ -265,15 +200,14 @@ static void a_token_that_no_merge_reaches_has_none(void **state)
     gk_vocabulary v = {0};
     made m = {0};
     uint64_t len;
-    char *text = changed(TINY "/tokenizer.tok.json", "{\"bytes\":[116,104],", "{\"bytes\":[1,2,3],",
+    const char *text = changed(TINY "/tokenizer.tok.json", "{\"bytes\":[116,104],", "{\"bytes\":[1,2,3],",
                          &len);
-    add_text(&m, "tokenizer.tok.json", text, len);
+    add_bytes(&m, "tokenizer.tok.json", text, len);
     assert_ok(gk_vocabulary_read(&m.c, &v, &err), err);
     assert_ok(gk_vocabulary_merges(&v, &err), err);
     assert_true(v.n_unmerged >= 1);
     assert_int_equal(v.n_merges + v.n_unmerged, 760);
     gk_vocabulary_free(&v);
-    free(text);
 }
 
 static void tok_json_comes_back_byte_for_byte(void **state)
@@ -306,18 +240,18 @@ static void tok_json_with_a_pattern_reads_back(void **state)
     (void)state;
     gk_err err = {0};
     uint64_t len;
-    char *text = changed(TINY "/tokenizer.tok.json", "\"word_split\":\"V1\"",
+    const char *text = changed(TINY "/tokenizer.tok.json", "\"word_split\":\"V1\"",
                          "\"word_split\":\"V1\",\"pat_str\":\"\\\"|\\\\s+|\\\\S\"", &len);
     made m = {0}, again = {0};
     gk_vocabulary v = {0}, w = {0};
     gk_text out = {0};
-    add_text(&m, "tokenizer.tok.json", text, len);
+    add_bytes(&m, "tokenizer.tok.json", text, len);
     assert_ok(gk_vocabulary_read(&m.c, &v, &err), err);
     assert_string_equal(v.pattern[0], "\"|\\s+|\\S");
     assert_null(v.pre);
     assert_null(v.chat_template);
     assert_ok(gk_vocabulary_tok_json(&v, &out, &err), err);
-    add_text(&again, "tokenizer.tok.json", out.data, out.len);
+    add_bytes(&again, "tokenizer.tok.json", out.data, out.len);
     assert_ok(gk_vocabulary_read(&again.c, &w, &err), err);
     assert_string_equal(w.pattern[0], v.pattern[0]);
     assert_int_equal(w.n, v.n);
@@ -325,7 +259,6 @@ static void tok_json_with_a_pattern_reads_back(void **state)
     gk_vocabulary_free(&v);
     gk_vocabulary_free(&w);
     gk_text_free(&out);
-    free(text);
 }
 
 static void what_tok_json_cannot_say_is_not_written(void **state)
@@ -368,7 +301,7 @@ static void a_bos_is_told_but_not_added(void **state)
     gk_tokenizer_close(t);
     /* the file beside it has the last word */
     static const char config[] = "{\"add_bos_token\":false,\"eos_token\":{\"content\":\"<unk>\"}}";
-    add_text(&m, "tokenizer_config.json", config, sizeof config - 1);
+    add_bytes(&m, "tokenizer_config.json", config, sizeof config - 1);
     t = gk_tokenizer_open(&m.c, &err);
     assert_ok(t != NULL, err);
     assert_false(gk_tokenizer_bos(t, &id));
@@ -400,11 +333,11 @@ static void the_chat_template_is_the_models_or_grok2s(void **state)
     assert_int_equal(v.sep, 1);
     assert_string_equal(v.pre, "grok-2");
     gk_vocabulary_free(&v);
-    add_text(&m, "tokenizer_config.json", config, sizeof config - 1);
+    add_bytes(&m, "tokenizer_config.json", config, sizeof config - 1);
     assert_ok(gk_vocabulary_read(&m.c, &v, &err), err);
     assert_string_equal(v.chat_template, "yes");
     gk_vocabulary_free(&v);
-    add_text(&m, "chat_template.jinja", jinja, sizeof jinja - 1);
+    add_bytes(&m, "chat_template.jinja", jinja, sizeof jinja - 1);
     assert_ok(gk_vocabulary_read(&m.c, &v, &err), err);
     assert_string_equal(v.chat_template, jinja);
     gk_vocabulary_free(&v);
@@ -459,13 +392,12 @@ static void tokenizers_we_cannot_follow_are_refused_with_the_reason(void **state
         made m = {0};
         gk_err err = {0};
         snprintf(path, sizeof path, DATA "%s", cases[i].file);
-        char *text = changed(path, cases[i].from, cases[i].to, &len);
-        add_text(&m, "tokenizer.json", text, len);
+        const char *text = changed(path, cases[i].from, cases[i].to, &len);
+        add_bytes(&m, "tokenizer.json", text, len);
         gk_tokenizer *t = gk_tokenizer_open(&m.c, &err);
         if (t != NULL || err.code != cases[i].code || strstr(err.msg, cases[i].says) == NULL)
             fail_msg("case %zu: code %d, '%s'", i, (int)err.code, err.msg);
         assert_string_equal(err.file, "tokenizer.json");
-        free(text);
     }
 }
 
@@ -483,8 +415,8 @@ static void texts_that_nfc_leaves_alone_are_encoded(void **state)
         gk_err err = {0};
         gk_ids a = {0}, b = {0};
         snprintf(to, sizeof to, "\"normalizer\":%s", normalizers[i]);
-        char *text = changed(DATA "text.json", "\"normalizer\":null", to, &len);
-        add_text(&m, "tokenizer.json", text, len);
+        const char *text = changed(DATA "text.json", "\"normalizer\":null", to, &len);
+        add_bytes(&m, "tokenizer.json", text, len);
         add_file(&without, "tokenizer.json", DATA "text.json");
         gk_tokenizer *t = gk_tokenizer_open(&m.c, &err), *u = gk_tokenizer_open(&without.c, &err);
         assert_ok(t != NULL && u != NULL, err);
@@ -501,7 +433,6 @@ static void texts_that_nfc_leaves_alone_are_encoded(void **state)
         gk_ids_free(&b);
         gk_tokenizer_close(t);
         gk_tokenizer_close(u);
-        free(text);
     }
 }
 
@@ -534,8 +465,8 @@ static void a_byte_without_a_token_is_an_error_when_it_comes(void **state)
     made m = {0};
     gk_ids ids = {0};
     uint64_t len;
-    char *text = changed(DATA "pairs.json", "\"\xC4\x84\":", "\"\xE6\xBC\xA2\":", &len); /* 0x04 */
-    add_text(&m, "tokenizer.json", text, len);
+    const char *text = changed(DATA "pairs.json", "\"\xC4\x84\":", "\"\xE6\xBC\xA2\":", &len); /* 0x04 */
+    add_bytes(&m, "tokenizer.json", text, len);
     gk_tokenizer *t = gk_tokenizer_open(&m.c, &err);
     assert_ok(t != NULL, err);
     assert_ok(gk_tokenizer_encode(t, "a\x05", 2, &ids, &err), err);
@@ -544,7 +475,6 @@ static void a_byte_without_a_token_is_an_error_when_it_comes(void **state)
     assert_non_null(strstr(err.msg, "0x04"));
     gk_ids_free(&ids);
     gk_tokenizer_close(t);
-    free(text);
 }
 
 static void a_cut_tokenizer_json_is_refused_at_every_length(void **state)
@@ -560,7 +490,7 @@ static void a_cut_tokenizer_json_is_refused_at_every_length(void **state)
         char *exact = malloc(n + 1);
         memcpy(exact, text, n);
         err = (gk_err){0};
-        add_text(&m, "tokenizer.json", exact, n);
+        add_bytes(&m, "tokenizer.json", exact, n);
         assert_false(gk_vocabulary_read(&m.c, &v, &err));
         gk_vocabulary_free(&v);
         free(exact);
@@ -574,7 +504,7 @@ static void memory_that_ends_is_an_error_and_nothing_leaks(void **state)
     static const char config[] = "{\"chat_template\":\"x\"}";
     made m = {0};
     add_file(&m, "tokenizer.json", DATA "text.json");
-    add_text(&m, "tokenizer_config.json", config, sizeof config - 1);
+    add_bytes(&m, "tokenizer_config.json", config, sizeof config - 1);
     gk_catalog *gguf = gk_catalog_open(DATA "wide.gguf", &(gk_err){0});
     const gk_catalog *sources[] = {&m.c, gguf};
     assert_non_null(gguf);
@@ -617,5 +547,5 @@ int main(void)
         cmocka_unit_test(a_cut_tokenizer_json_is_refused_at_every_length),
         cmocka_unit_test(memory_that_ends_is_an_error_and_nothing_leaks),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, open_all, close_golden);
 }

@@ -22,14 +22,8 @@ static void a_converted_release_is_the_twin_s_file(void **state)
 {
     (void)state;
     const gk_plan_options o = plain_options();
-    size_t n, m;
     write_model("build/models/ranks4", "default = keep", &o, OUT);
-    unsigned char *x = read_bytes(OUT "/model.safetensors", &n);
-    unsigned char *y = read_bytes("build/models/small-hf/model.safetensors", &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
+    assert_same_files(OUT "/model.safetensors", "build/models/small-hf/model.safetensors");
 }
 
 static void shards_stay_below_the_limit_and_modules_whole(void **state)

@@ -32,6 +32,15 @@ static inline gk_plan_options int_options(void)
     return o;
 }
 
+/* Of a file called out.gguf. */
+static inline gk_plan_options gguf_options(void)
+{
+    gk_plan_options o = plain_options();
+    o.target = gk_target_find("gguf", NULL);
+    o.out_name = "out";
+    return o;
+}
+
 /* rules: lines of a recipe, its default among them. NULL and *err as gk_plan_new(). */
 static inline gk_plan *try_plan(const gk_catalog *c, const char *rules,
                                 const gk_plan_options *options, gk_err *err)

@@ -93,14 +93,20 @@ def perplexity(forward, ids):
     return {p: math.exp(np.mean(v)) for p, v in nll.items()}
 
 
+def random_tensors(config, seed):
+    """-> {name: (dtype, array)} of every tensor of a model; norms lie around 1"""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for n, (shape, width) in shapes(config).items():
+        x = rng.standard_normal(shape)
+        x = x * width if width else np.exp(0.3 * x)
+        tensors[n] = ("BF16", ref.f32_to_bf16(x.astype(np.float32)))
+    return tensors
+
+
 def main():
     for seed, (name, config) in enumerate(MODELS.items()):
-        rng = np.random.default_rng(seed)
-        tensors = {}
-        for n, (shape, width) in shapes(config).items():
-            x = rng.standard_normal(shape)
-            x = x * width if width else np.exp(0.3 * x)
-            tensors[n] = ("BF16", ref.f32_to_bf16(x.astype(np.float32)))
+        tensors = random_tensors(config, seed)
         out = os.path.join(sys.argv[1], name)
         os.makedirs(out, exist_ok=True)
         ref.write_safetensors(os.path.join(out, "model.safetensors"), tensors)

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from common import HELDOUT, TINY, check, grokkit, grokkit_json, ref, work
-from make_families import shapes
+from make_families import random_tensors
 
 CTX = 256
 PPL_TOL = 2e-5  # relative, nothing but F32 on both sides
@@ -43,13 +43,7 @@ def make(name, config, seed):
     """-> the folder of a model"""
     out = work(name)
     os.makedirs(out)
-    rng = np.random.default_rng(seed)
-    tensors = {}
-    for n, (shape, width) in shapes(config).items():
-        x = rng.standard_normal(shape)
-        x = x * width if width else np.exp(0.3 * x)
-        tensors[n] = ("BF16", ref.f32_to_bf16(x.astype(np.float32)))
-    ref.write_safetensors(os.path.join(out, "model.safetensors"), tensors)
+    ref.write_safetensors(os.path.join(out, "model.safetensors"), random_tensors(config, seed))
     with open(os.path.join(out, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f, indent=2)
     shutil.copy(os.path.join(TINY, "tokenizer.tok.json"), out)
