@@ -23,6 +23,8 @@ typedef struct job {
     gk_run_result   result;
     bool            done;     /* it really ran                */
     bool            finished; /* by an earlier run: --resume  */
+    const char     *partial;  /* OUT.partial-TAG              */
+    bool            begun;    /* it is there                  */
     double          start;
     const char     *out;
 } job;
@@ -242,8 +244,8 @@ static bool run(job *j, gk_err *err)
     j->done = gk_run(j->plan, j->out, &options, &j->result, err);
     gk_progress_end();
     if (j->result.kept)
-        gk_cli_talk(cli, "%s.partial-%.8s keeps what is done: the same command with --resume "
-                    "goes on", j->out, j->plan->sha256);
+        gk_cli_talk(cli, "%s keeps what is done: the same command with --resume goes on",
+                    j->partial);
     return j->done && gk_run_outliers(j->plan, &j->result, &j->plan->notes, err);
 }
 
@@ -253,7 +255,7 @@ static bool check_space(const job *j, gk_err *err)
     gk_human need, have;
 
     /* what an interrupted run reserved is neither free nor needed again */
-    if (space == 0 || space >= j->plan->output_bytes || gk_cli_has(j->cli, GK_OPT_RESUME))
+    if (space == 0 || space >= j->plan->output_bytes || j->begun)
         return true;
     gk_fail(err, GK_ERR_SPACE, GK_NO_OFF, "%s needed, %s free", gk_human_bytes(need,
             j->plan->output_bytes), gk_human_bytes(have, space));
@@ -281,13 +283,10 @@ static bool may_write_files(const job *j, bool force, gk_err *err)
     const gk_plan *p = j->plan;
     gk_arena *a = gk_arena_new(err);
     char *dir = a == NULL ? NULL : gk_path_dir(a, j->out, err);
-    char *begun = dir == NULL ? NULL
-                              : gk_arena_printf(a, err, "%s.partial-%.8s", j->out, p->sha256);
-    bool ok = begun != NULL;
+    bool ok = dir != NULL;
 
     /* a run that was killed while it put its parts in place left some there */
-    if (ok && gk_cli_has(j->cli, GK_OPT_RESUME) && gk_path_kind_of(begun) == GK_PATH_DIR)
-        force = true;
+    force |= j->begun && gk_cli_has(j->cli, GK_OPT_RESUME);
 
     for (uint64_t i = 0; ok && p->options.target->is_gguf && i < p->shards.n; i++) {
         const char *path = gk_path_join(a, dir, p->shards.shard[i].name, err);
@@ -317,21 +316,26 @@ static bool may_write(const job *j, bool force, gk_err *err)
     return ok;
 }
 
-/* With --resume, what stands there is this plan's, or the run ends. */
+/* What an earlier run left. With --resume, what stands there is this plan's, or the run ends. */
 static bool take_up(job *j, bool force, gk_err *err)
 {
     gk_err other = {0};
 
-    if (!gk_cli_has(j->cli, GK_OPT_RESUME))
+    j->partial = gk_output_partial_of(j->model->arena, j->out, j->plan->tag, err);
+    if (j->partial == NULL)
+        return false;
+    j->begun = gk_path_kind_of(j->partial) == GK_PATH_DIR;
+    if (!gk_cli_has(j->cli, GK_OPT_RESUME)) {
+        if (j->begun)
+            gk_cli_talk(j->cli, "starting over: --resume would take up %s", j->partial);
         return true;
+    }
     const gk_standing s = gk_standing_of(j->plan, j->out, &other);
     j->finished = s == GK_STANDS_FINISHED;
-    char tag[9] = "";
-    memcpy(tag, j->plan->sha256, 8);
-    if (j->finished)
-        gk_output_clear(j->out, tag);
-    if (j->finished)
+    if (j->finished) {
+        gk_output_clear(j->out, j->plan->tag);
         gk_cli_talk(j->cli, "%s is finished already: nothing was written", j->out);
+    }
     if (s == GK_STANDS_OTHER && !(force && other.code == GK_ERR_ARG))
         *err = other;
     return err->code == GK_OK;
@@ -375,7 +379,8 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
              || (may_write(&j, force, &err) && may_write_files(&j, force, &err)));
     if (ok)
         for (uint64_t i = 0; i < j.model->findings.n; i++)
-            gk_cli_talk(cli, "%s: %s", j.model->findings.row[i].file,
+            gk_cli_talk(cli, "%s%s%s", j.model->findings.row[i].file,
+                        j.model->findings.row[i].file[0] != '\0' ? ": " : "",
                         j.model->findings.row[i].text);
     if (ok && dry && !may_write(&j, force, &later))
         gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);

@@ -12,6 +12,7 @@
 
 typedef struct holder {
     char host[128], boot[64];
+    char space[64]; /* its process numbers: containers may share a host's name and boot */
     long pid;
     unsigned long long began; /* clock ticks after the boot */
 } holder;
@@ -54,13 +55,16 @@ static holder self(void)
     if (read_small(AT_FDCWD, "/proc/sys/kernel/random/boot_id", h.boot, sizeof h.boot) <= 0)
         strcpy(h.boot, "?");
     h.boot[strcspn(h.boot, "\n")] = '\0';
+    if (readlink("/proc/self/ns/pid", h.space, sizeof h.space - 1) <= 0)
+        strcpy(h.space, "?");
     return h;
 }
 
 static bool parse(const char *text, holder *h)
 {
-    return sscanf(text, "host %127s\nboot %63s\npid %ld\nbegan %llu\n", h->host, h->boot, &h->pid,
-                  &h->began) == 4;
+    *h = (holder){.pid = 0};
+    return sscanf(text, "host %127s\nboot %63s\nspace %63s\npid %ld\nbegan %llu\n", h->host,
+                  h->boot, h->space, &h->pid, &h->began) == 5;
 }
 
 /* Whether the holder cannot be at work any more; only of this host is that known. */
@@ -70,6 +74,8 @@ static bool is_gone(const holder *h, const holder *me)
         return false;
     if (strcmp(h->boot, me->boot) != 0)
         return true;
+    if (strcmp(h->space, me->space) != 0)
+        return false; /* its numbers say nothing here */
     if (kill((pid_t)h->pid, 0) != 0 && errno == ESRCH)
         return true;
     return began(h->pid) != h->began; /* the number belongs to another process by now */
@@ -131,8 +137,8 @@ bool gk_lock_take(int dir, const char *name, bool break_lock, gk_err *err)
     const holder me = self();
     char text[LOCK_BYTES], other[LOCK_BYTES];
 
-    snprintf(text, sizeof text, "host %s\nboot %s\npid %ld\nbegan %llu\n", me.host, me.boot, me.pid,
-             me.began);
+    snprintf(text, sizeof text, "host %s\nboot %s\nspace %s\npid %ld\nbegan %llu\n", me.host,
+             me.boot, me.space, me.pid, me.began);
     for (int i = 0; i < 8; i++) {
         holder h;
         const int e = place(dir, name, text);

@@ -29,7 +29,7 @@ struct gk_output {
     gk_arena   *arena;
     const char *out, *partial, *data, *parent;
     gk_output_how how;
-    bool        locked;
+    bool        locked, worthless;
     int         dir;     /* the partial directory, for lock and journal */
     int         to;      /* data in it                                  */
     out_file   *file;
@@ -186,6 +186,13 @@ static bool begin(gk_output *o, gk_err *err)
     return o->to >= 0;
 }
 
+char *gk_output_partial_of(gk_arena *a, const char *out, const char *tag, gk_err *err)
+{
+    char *real = gk_path_real(a, out, err);
+
+    return real == NULL ? NULL : gk_arena_printf(a, err, "%s.partial-%s", real, tag);
+}
+
 gk_output *gk_output_begin(const char *out, const char *tag, const gk_output_how *how, gk_err *err)
 {
     gk_output *o = gk_alloc(1, sizeof *o, err);
@@ -198,7 +205,7 @@ gk_output *gk_output_begin(const char *out, const char *tag, const gk_output_how
     if (o->out != NULL)
         o->parent = gk_path_dir(o->arena, o->out, err);
     if (o->parent != NULL)
-        o->partial = gk_arena_printf(o->arena, err, "%s.partial-%s", o->out, tag);
+        o->partial = gk_output_partial_of(o->arena, out, tag, err);
     if (o->partial != NULL)
         o->data = gk_path_join(o->arena, o->partial, DATA_NAME, err);
     if (o->data != NULL && begin(o, err))
@@ -335,6 +342,20 @@ bool gk_output_copy(gk_output *o, const char *name, const gk_file *from, gk_err 
     return ok;
 }
 
+void gk_output_distrust(gk_output *o) { __atomic_store_n(&o->worthless, true, __ATOMIC_RELAXED); }
+
+bool gk_output_trusted(const gk_output *o)
+{
+    return !__atomic_load_n(&o->worthless, __ATOMIC_RELAXED);
+}
+
+/* A failed sync loses data that a second call would call clean: nothing is taken up then. */
+static bool lost(gk_output *o, const char *name, gk_err *err)
+{
+    gk_output_distrust(o);
+    return gk_fail_errno(err, name, GK_NO_OFF, "sync");
+}
+
 /* Some file systems cannot sync a directory; that is no failure of ours. */
 static bool sync_fd(int dir, const char *path, gk_err *err)
 {
@@ -347,7 +368,7 @@ bool gk_output_sync(gk_output *o, gk_err *err)
         if (o->file[i].fd < 0)
             continue;
         if (fdatasync(o->file[i].fd) != 0)
-            return gk_fail_errno(err, o->file[i].name, GK_NO_OFF, "sync");
+            return lost(o, o->file[i].name, err);
         /* the pages are clean now and nobody will read them soon */
         posix_fadvise(o->file[i].fd, 0, 0, POSIX_FADV_DONTNEED);
     }
@@ -372,9 +393,8 @@ bool gk_output_seal(gk_output *o, gk_err *err)
     for (uint64_t i = 0; i < o->n; i++) {
         if (o->file[i].fd < 0)
             continue;
-        /* a failed sync loses data that a second call would call clean: fatal */
         if (fsync(o->file[i].fd) != 0)
-            return gk_fail_errno(err, o->file[i].name, GK_NO_OFF, "sync");
+            return lost(o, o->file[i].name, err);
         const int fd = o->file[i].fd;
         o->file[i].fd = -1;
         if (close(fd) != 0)
@@ -452,8 +472,7 @@ void gk_output_clear(const char *out, const char *tag)
 {
     const gk_output_how how = {.resume = true};
     gk_arena *a = gk_arena_new(NULL);
-    char *real = a == NULL ? NULL : gk_path_real(a, out, NULL);
-    char *partial = real == NULL ? NULL : gk_arena_printf(a, NULL, "%s.partial-%s", real, tag);
+    char *partial = a == NULL ? NULL : gk_output_partial_of(a, out, tag, NULL);
 
     if (partial != NULL && gk_path_kind_of(partial) == GK_PATH_DIR)
         gk_output_abandon(gk_output_begin(out, tag, &how, NULL));

@@ -18,6 +18,9 @@ bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *e
 /* Returns the bytes free for us where `out` will lie; 0 when unknown. */
 uint64_t gk_output_free_bytes(const char *out);
 
+/* Returns the path OUT.partial-TAG, links in it resolved, in a. NULL: IO, NOMEM. */
+char *gk_output_partial_of(gk_arena *a, const char *out, const char *tag, gk_err *err);
+
 typedef struct gk_output_how {
     bool as_files;   /* the files go to the directory OUT lies in, each under its name */
     bool resume;     /* what another run left is taken up, else it is emptied          */
@@ -74,6 +77,12 @@ void gk_output_abandon(gk_output *o);
 /* Removes an OUT.partial-TAG that a run left which had OUT in its place already; one that is
  * somebody's stays. */
 void gk_output_clear(const char *out, const char *tag);
+
+/* Declares what was written worthless; a failed sync does so, too. */
+void gk_output_distrust(gk_output *o);
+
+/* Returns whether what was written may be taken up by another run. */
+bool gk_output_trusted(const gk_output *o);
 
 /* Gives the lock back and leaves the rest for a run that takes it up; frees o. */
 void gk_output_leave(gk_output *o);

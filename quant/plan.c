@@ -518,6 +518,7 @@ static bool name_the_job(gk_plan *p, gk_err *err)
     if (p->made.entry != NULL)
         gk_hash_add(h, p->made.data, p->made.entry->bytes);
     gk_hash_end(h, p->sha256);
+    memcpy(p->tag, p->sha256, sizeof p->tag - 1);
     return true;
 }
 

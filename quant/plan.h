@@ -111,6 +111,7 @@ typedef struct gk_plan {
     uint64_t memory_bytes;    /* the most the run will hold           */
     gk_room  room;            /* of it, for each thread               */
     char     sha256[GK_SHA256_HEX];
+    char     tag[9];          /* its first eight digits, for OUT.partial-TAG */
 } gk_plan;
 
 /* Makes the plan; the catalog must outlive it. NULL and *err: ARG (schemes that do

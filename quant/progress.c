@@ -24,7 +24,7 @@ struct gk_progress_log {
     const gk_plan *p;
     gk_output     *out;
     gk_journal    *journal;
-    bool           sealed, any, ranges_known, lost, busy;
+    bool           sealed, any, ranges_known, busy;
     found         *item;
     gk_done_tile  *tile; /* sorted by unit */
     uint64_t       n_tiles, cap_tiles;
@@ -225,6 +225,25 @@ static bool first_lines(gk_progress_log *l, const char *first, gk_err *err)
     return ok;
 }
 
+/* Marks the tiles that count: each once, whatever the journal says, and none of a tensor
+ * that is done as a whole. */
+static void sort_tiles(gk_progress_log *l)
+{
+    uint64_t kept = 0;
+
+    if (l->n_tiles > 0)
+        qsort(l->tile, (size_t)l->n_tiles, sizeof *l->tile, by_unit);
+    for (uint64_t i = 0; i < l->n_tiles; i++) {
+        const gk_done_tile tile = l->tile[i];
+        const gk_plan_item *item = gk_plan_item_of(l->p, tile.unit);
+        if (gk_progress_log_has(l, tile.unit) || l->item[item - l->p->item].other)
+            continue;
+        l->done[tile.unit / 64] |= UINT64_C(1) << tile.unit % 64;
+        l->tile[kept++] = tile;
+    }
+    l->n_tiles = kept;
+}
+
 static bool take_up(gk_progress_log *l, gk_err *err)
 {
     char first[96];
@@ -240,10 +259,7 @@ static bool take_up(gk_progress_log *l, gk_err *err)
             return false;
     if (!drop_unfinished(l, err))
         return false;
-    if (l->n_tiles > 0)
-        qsort(l->tile, (size_t)l->n_tiles, sizeof *l->tile, by_unit);
-    for (uint64_t i = 0; i < l->n_tiles; i++)
-        l->done[l->tile[i].unit / 64] |= UINT64_C(1) << l->tile[i].unit % 64;
+    sort_tiles(l);
     for (uint64_t i = 0; i < l->p->n_items; i++)
         l->any |= l->item[i].n > 0;
     return true;
@@ -292,7 +308,6 @@ void gk_progress_log_close(gk_progress_log *l)
 
 bool gk_progress_log_sealed(const gk_progress_log *l) { return l->sealed; }
 bool gk_progress_log_any(const gk_progress_log *l) { return l->any; }
-bool gk_progress_log_lost(const gk_progress_log *l) { return l->lost; }
 
 const gk_done_tile *gk_progress_log_tiles(const gk_progress_log *l, uint64_t *n)
 {
@@ -326,11 +341,7 @@ static bool keep(gk_progress_log *l, const gk_text *lines, gk_err *err)
 {
     if (lines->len == 0)
         return true;
-    if (!gk_output_sync(l->out, err)) {
-        l->lost = true;
-        return false;
-    }
-    if (!gk_journal_write(l->journal, lines, err))
+    if (!gk_output_sync(l->out, err) || !gk_journal_write(l->journal, lines, err))
         return false;
     return l->any = true;
 }

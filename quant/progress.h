@@ -53,7 +53,7 @@ bool gk_progress_log_ranges(const gk_progress_log *l, float *most);
 bool gk_progress_log_keep_ranges(gk_progress_log *l, const float *most, gk_err *err);
 
 /* Notes a tile whose bytes are written; every second or GiB of input syncs and keeps what
- * was noted. From any thread. False: IO, SPACE; *lost: the data cannot be trusted. */
+ * was noted. From any thread. False: IO, SPACE. */
 bool gk_progress_log_add(gk_progress_log *l, const gk_done_tile *tile, uint64_t input_bytes,
                          gk_err *err);
 
@@ -62,8 +62,5 @@ bool gk_progress_log_keep(gk_progress_log *l, gk_err *err);
 
 /* Notes that all files are sealed. */
 bool gk_progress_log_seal(gk_progress_log *l, gk_err *err);
-
-/* Returns whether a sync of the data failed: then nothing may be taken up. */
-bool gk_progress_log_lost(const gk_progress_log *l);
 
 #endif

@@ -610,6 +610,8 @@ static bool verify(run *r, gk_err *err)
                     again[i]);
             ok = gk_fail_at(err, NULL, p->item[i].from->name);
         }
+    if (!ok && err->code != GK_ERR_INTERRUPTED)
+        gk_output_distrust(r->out);
     gk_catalog_close(back);
     gk_free(again);
     return ok;
@@ -644,11 +646,15 @@ static bool prepare(run *r, gk_run_result *result, gk_err *err)
            && r->sums != NULL;
 }
 
-static bool inputs_unchanged(const gk_plan *p, gk_err *err)
+static bool inputs_unchanged(const run *r, gk_err *err)
 {
+    const gk_plan *p = r->p;
+
     for (uint64_t i = 0; i < p->from->n_inputs; i++)
-        if (!gk_file_unchanged(p->from->input[i].file, err))
+        if (!gk_file_unchanged(p->from->input[i].file, err)) {
+            gk_output_distrust(r->out); /* it may hold of both */
             return false;
+        }
     return true;
 }
 
@@ -660,7 +666,7 @@ static bool build(run *r, gk_run_result *result, gk_err *err)
     const volatile sig_atomic_t *stop = r->options->stop;
 
     return create_files(r, err) && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
-           && inputs_unchanged(p, err) && gk_progress_log_keep(r->log, err)
+           && inputs_unchanged(r, err) && gk_progress_log_keep(r->log, err)
            && (hash == GK_HASH_NONE
                || gk_digest_files(gk_output_path(r->out), result->file, result->n_files,
                                   p->options.threads, stop, err))
@@ -687,7 +693,7 @@ static void give_up(run *r, bool *kept, const gk_err *why)
                          || why->code == GK_ERR_SPACE || why->code == GK_ERR_NOMEM;
     gk_err ignored = {0};
 
-    *kept = r->log != NULL && passing && !gk_progress_log_lost(r->log)
+    *kept = r->log != NULL && passing && gk_output_trusted(r->out)
             && gk_progress_log_keep(r->log, &ignored) && gk_progress_log_any(r->log);
     gk_progress_log_close(r->log);
     (*kept ? gk_output_leave : gk_output_abandon)(r->out);
@@ -700,12 +706,9 @@ bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
     const double start = now();
     const gk_output_how how = {.as_files = p->options.target->is_gguf, .resume = options->resume,
                                .break_lock = options->break_lock};
-    char tag[9];
 
     *result = (gk_run_result){0};
-    memcpy(tag, p->sha256, 8);
-    tag[8] = '\0';
-    bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, tag, &how, err)) != NULL
+    bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, p->tag, &how, err)) != NULL
               && (r.log = gk_progress_log_open(p, r.out, options->resume, err)) != NULL;
     if (r.out != NULL && r.log == NULL && options->resume) {
         gk_output_leave(r.out); /* it may still be worth something */

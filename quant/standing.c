@@ -79,10 +79,9 @@ static gk_standing of_partial(const gk_plan *p, const char *dir, const char *nam
 
 static gk_standing beside(const gk_plan *p, const char *out, gk_arena *a, gk_err *err)
 {
-    char *real = gk_path_real(a, out, err);
-    char *dir = real == NULL ? NULL : gk_path_dir(a, real, err);
-    char *begun = real == NULL ? NULL
-                               : gk_arena_printf(a, err, "%s.partial-", gk_path_base(real));
+    const char *any = gk_output_partial_of(a, out, "", err);
+    const char *begun = any == NULL ? NULL : gk_path_base(any);
+    char *dir = any == NULL ? NULL : gk_path_dir(a, any, err);
     gk_standing found = GK_STANDS_NOTHING;
     uint64_t n = 0;
     const char **name = begun == NULL || dir == NULL ? NULL : gk_dir_names(a, dir, &n, err);
@@ -91,7 +90,7 @@ static gk_standing beside(const gk_plan *p, const char *out, gk_arena *a, gk_err
         return GK_STANDS_OTHER;
     for (uint64_t i = 0; i < n; i++)
         if (strncmp(name[i], begun, strlen(begun)) == 0) {
-            if (strncmp(name[i] + strlen(begun), p->sha256, 8) == 0)
+            if (strcmp(name[i] + strlen(begun), p->tag) == 0)
                 return GK_STANDS_NOTHING;
             if (found == GK_STANDS_NOTHING && err->code == GK_OK)
                 found = of_partial(p, dir, name[i], a, err);
