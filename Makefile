@@ -14,7 +14,9 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 OPT_release  := -O2 -g
 OPT_debug    := -O0 -g3
 OPT_sanitize := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-override CPPFLAGS += -I. -D_GNU_SOURCE -DGK_VERSION='"$(VERSION)"'
+# bytes that a run did not write show: new files are filled first
+FILL := $(if $(filter debug sanitize,$(config)),-DGK_FILL=0xA5)
+override CPPFLAGS += $(FILL) -I. -D_GNU_SOURCE -DGK_VERSION='"$(VERSION)"'
 override CFLAGS := -std=c11 $(WARN) $(OPT_$(config)) -fopenmp -ffp-contract=off -fno-math-errno \
                    -ffile-prefix-map=$(CURDIR)=. $(CFLAGS)
 override LDFLAGS += $(filter -fsanitize%,$(OPT_$(config)))

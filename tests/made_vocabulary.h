@@ -1,4 +1,4 @@
-/* tests/made_vocabulary.h - catalogs that hold only a tokenizer's files, and ids against goldens. */
+/* tests/made_vocabulary.h - catalogs of a tokenizer's files alone, and ids against goldens. */
 #ifndef GK_TESTS_MADE_VOCABULARY_H
 #define GK_TESTS_MADE_VOCABULARY_H
 

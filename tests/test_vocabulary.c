@@ -200,8 +200,8 @@ static void a_token_that_no_merge_reaches_has_none(void **state)
     gk_vocabulary v = {0};
     made m = {0};
     uint64_t len;
-    const char *text = changed(TINY "/tokenizer.tok.json", "{\"bytes\":[116,104],", "{\"bytes\":[1,2,3],",
-                         &len);
+    const char *text = changed(TINY "/tokenizer.tok.json", "{\"bytes\":[116,104],",
+                               "{\"bytes\":[1,2,3],", &len);
     add_bytes(&m, "tokenizer.tok.json", text, len);
     assert_ok(gk_vocabulary_read(&m.c, &v, &err), err);
     assert_ok(gk_vocabulary_merges(&v, &err), err);
@@ -465,7 +465,8 @@ static void a_byte_without_a_token_is_an_error_when_it_comes(void **state)
     made m = {0};
     gk_ids ids = {0};
     uint64_t len;
-    const char *text = changed(DATA "pairs.json", "\"\xC4\x84\":", "\"\xE6\xBC\xA2\":", &len); /* 0x04 */
+    const char *text = changed(DATA "pairs.json", "\"\xC4\x84\":", "\"\xE6\xBC\xA2\":",
+                               &len); /* 0x04 */
     add_bytes(&m, "tokenizer.json", text, len);
     gk_tokenizer *t = gk_tokenizer_open(&m.c, &err);
     assert_ok(t != NULL, err);
