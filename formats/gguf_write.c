@@ -7,7 +7,7 @@
 #include "formats/checked.h"
 
 #define VERSION        3u
-#define ALIGNMENT      32u
+#define ALIGNMENT      ((uint64_t)GK_MAX_ALIGN)
 #define MAX_NAME_BYTES 63u /* ggml holds names in 64 bytes, with a NUL */
 #define MAX_GGML_DIMS  4
 

@@ -31,6 +31,8 @@ typedef struct gk_shard {
     uint64_t    bytes; /* of the whole file */
 } gk_shard;
 
+#define GK_MAX_ALIGN 32 /* of any format that is written: GGUF's */
+
 typedef struct gk_shards {
     gk_shard *shard;
     uint64_t  n;

@@ -514,6 +514,24 @@ static bool copy_extra(run *r, const gk_extra *extra, gk_err *err)
     return ok;
 }
 
+/* What alignment leaves between the tensors of a GGUF is written too: a file that a run before
+ * this one left behind proves nothing about it. */
+static bool write_gaps(run *r, gk_err *err)
+{
+    static const char zeros[GK_MAX_ALIGN];
+    const gk_plan *p = r->p;
+
+    for (uint64_t i = 0; i < p->n_entries; i++) {
+        const gk_entry *e = &p->entry[i];
+        const uint64_t end = e->off + e->bytes, left = p->shards.shard[e->shard].bytes - end;
+        const uint64_t gap = gk_div_up(end, p->shards.alignment) * p->shards.alignment - end;
+        if (gap > 0 && left > 0
+            && !gk_output_write(r->out, r->file[e->shard], end, zeros, gk_min(gap, left), err))
+            return false;
+    }
+    return true;
+}
+
 static bool create_files(run *r, gk_err *err)
 {
     const gk_plan *p = r->p;
@@ -524,6 +542,7 @@ static bool create_files(run *r, gk_err *err)
         ok = gk_output_create(r->out, s->name, s->bytes, &r->file[i], err)
              && gk_output_write(r->out, r->file[i], 0, s->header, s->header_bytes, err);
     }
+    ok = ok && write_gaps(r, err);
     if (ok && p->made.entry != NULL)
         ok = gk_output_write(r->out, r->file[p->made.entry->shard], p->made.entry->off,
                              p->made.data, p->made.entry->bytes, err);
