@@ -109,6 +109,7 @@ static bool infer(const gk_catalog *c, const gk_tensor *const from[GK_MAX_PARTS]
 const gk_layout gk_layout_awq = {
     .name = "awq",
     .is_turned = true,
+    .measures = true,
     .quantum = quantum,
     .parts = parts,
     .span = span,

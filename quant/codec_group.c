@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "quant/kernels.h"
+#include "quant/scale_costs.h"
 
 static const char *const method_names[] = {"rtn", "search"};
 
@@ -95,12 +96,11 @@ static gk_try choose_rtn(const group *g, bool symmetric)
 }
 
 /* Takes the best of n tries (n at most MOST_TRIES) when it is strictly better than what was
- * found before: the first of equals stays. Returns its index, else -1. */
-static int try_all(group *g, gk_try *try, int n)
+ * found before: the first of equals stays. */
+static void try_all(group *g, gk_try *try, int n)
 {
     const gk_grid grid = grid_of(g->bits, 0);
     double e[MOST_TRIES];
-    int taken = -1;
 
     for (int i = n; i % GK_TRIES != 0; i++)
         try[i] = try[n - 1];
@@ -110,70 +110,88 @@ static int try_all(group *g, gk_try *try, int n)
         if (e[i] < g->least) {
             g->least = e[i];
             g->best = try[i];
-            taken = i;
         }
-    return taken;
 }
 
-/* The least-squares scale for the codes that the best choice gives, twice. */
-static void refit(group *g)
+/* The least-squares scale for the codes that a scale gives, as it is stored. With the same codes
+ * it is never worse: the error is a parabola around it, and no other that can be stored is
+ * nearer; the codes that it gives itself are better still. */
+static float fitted(const group *g, gk_try from)
 {
-    const gk_grid grid = grid_of(g->bits, g->best.zero);
+    const gk_grid grid = grid_of(g->bits, from.zero);
     double wq, qq;
 
-    for (int i = 0; i < 2; i++) {
-        g->k->fit(g->w, g->m, g->n, g->best.scale, &grid, &wq, &qq);
-        if (qq <= 0)
-            return;
-        const float scale = as_stored(g, (float)(wq / qq));
-        if (scale == g->best.scale)
-            return;
-        const double e = g->k->error(g->w, g->m, g->n, scale, &grid);
-        if (!(e < g->least))
-            return;
-        g->least = e;
-        g->best.scale = scale;
-    }
+    g->k->fit(g->w, g->m, g->n, from.scale, &grid, &wq, &qq);
+    return qq > 0 ? (float)(wq / qq) : from.scale;
 }
 
-/* The divisors d of a search: candidates are extreme / d. */
-typedef struct span {
-    float first, step;
-    int   n;
-    float fine[GK_TRIES]; /* then around the best of these; 0: not at all */
-} span;
-
-/* The extreme value may land on either end of the code range (-8 or 7; the scale takes
- * the sign that this needs), and clipping it pays when that makes the steps finer, so
- * d runs on both sides of both ends. With 8 bits clipping never pays. */
-static void search_symmetric(group *g)
+static void refit(group *g)
 {
-    static const span four = {6, 0.4f, 11, {-0.2f, 0.2f, -0.1f, 0.1f}};
-    static const span eight = {127, 0.5f, 5, {0}};
-    const span *s = g->bits == 4 ? &four : &eight;
-    const float extreme = -g->lo > g->hi ? g->lo : g->hi;
-    float d[MOST_TRIES], x[MOST_TRIES];
-    gk_try try[MOST_TRIES];
-    const int n = 1 + 2 * s->n;
+    for (int i = 0; i < 2; i++)
+        g->best.scale = as_stored(g, fitted(g, g->best));
+}
 
-    d[0] = extreme / g->best.scale;
-    x[0] = g->best.scale;
-    for (int i = 1; i < n; i++) {
-        d[i] = (s->first + s->step * (float)((i - 1) / 2)) * (i % 2 == 1 ? -1.0f : 1.0f);
-        x[i] = extreme / d[i];
-    }
+static float extreme(const group *g)
+{
+    return -g->lo > g->hi ? g->lo : g->hi;
+}
+
+/* Tries extreme / d for each of n divisors, beside what is the best so far. */
+static void try_divisors(group *g, const float *d, int n)
+{
+    float x[MOST_TRIES];
+    gk_try try[MOST_TRIES] = {g->best};
+
+    for (int i = 0; i < n; i++)
+        x[i] = extreme(g) / d[i];
     round_scales(g, x, (uint64_t)n);
     for (int i = 0; i < n; i++)
-        try[i] = (gk_try){x[i], 0};
-    const int taken = try_all(g, try, n);
-    if (s->fine[0] == 0)
-        return;
-    for (int i = 0; i < GK_TRIES; i++)
-        x[i] = extreme / (d[taken < 0 ? 0 : taken] + s->fine[i]);
-    round_scales(g, x, GK_TRIES);
-    for (int i = 0; i < GK_TRIES; i++)
-        try[i] = (gk_try){x[i], 0};
-    try_all(g, try, GK_TRIES);
+        try[1 + i] = (gk_try){x[i], 0};
+    try_all(g, try, 1 + n);
+}
+
+/* With 8 bits clipping never pays, and one scale fits better than another by chance: the best
+ * three beside rtn's of all that were tried on normal, Laplace and Grok's weights. */
+static void search_8(group *g)
+{
+    static const float d[] = {-128, 126, 125};
+
+    try_divisors(g, d, 3);
+}
+
+/* The extreme value may land on either end of the code range (-8 or 7; the scale takes the
+ * sign that this needs), and clipping it pays when that makes the steps finer. */
+static void search_4(group *g)
+{
+    float d[MOST_TRIES];
+    int n = 0;
+
+    for (int i = 0; i < 11; i++) {
+        d[n++] = 6 + 0.4f * (float)i;
+        d[n++] = -(6 + 0.4f * (float)i);
+    }
+    try_divisors(g, d, n);
+    refit(g);
+}
+
+/* The same from a table of what weights cost, which knows no importance: returns the scale
+ * before it is rounded. */
+static float search_costs(group *g)
+{
+    const float most = extreme(g);
+    const int rtn = most < 0;
+    uint32_t cost[GK_COST_SCALES];
+
+    if (fabsf(most) < 1e-30f) { /* the table is for what has a reciprocal */
+        search_4(g);
+        return g->best.scale;
+    }
+    const int k = g->k->costs(g->w, g->n, GK_COST_STEPS / most, gk_scale_costs(), cost);
+    const float d = gk_cost_divisor[k];
+    if (cost[k] <= cost[rtn] - cost[rtn] / 32)
+        return most / d;
+    try_divisors(g, &d, 1); /* too near to tell */
+    return g->best.scale;
 }
 
 static void search_asymmetric(group *g)
@@ -198,43 +216,150 @@ static void search_asymmetric(group *g)
     try_all(g, try, n);
 }
 
-static void choose(group *g, const gk_group_job *job)
+static void search(group *g, bool symmetric)
 {
-    g->best = choose_rtn(g, job->scheme->symmetric);
-    g->least = INFINITY;
-    if (job->method == GK_METHOD_RTN || (g->lo == 0 && g->hi == 0))
-        return;
-    if (job->scheme->symmetric)
-        search_symmetric(g);
-    else
+    if (!symmetric) {
         search_asymmetric(g);
-    refit(g);
+        refit(g);
+    } else if (g->bits == 8) {
+        search_8(g);
+    } else {
+        search_4(g);
+    }
+}
+
+static bool is_empty(const group *g)
+{
+    return g->lo == 0 && g->hi == 0;
 }
 
 /* ---- rows ------------------------------------------------------------------ */
 
-void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, float *scales,
-                     int8_t *zeros)
+#define BATCH MOST_TRIES /* groups whose scales are rounded together */
+
+/* Some groups of a row, side by side; all but the last of the row are as wide. */
+typedef struct batch {
+    uint64_t    n, width, n_cols; /* groups; columns of one, and of all */
+    const void *bf16;             /* their weights, or NULL             */
+    float      *w;                /* or here; or room for n_cols        */
+    const float *importance;
+    float      *scale;
+    int8_t     *code, *zero;
+    gk_sums    *sums;
+} batch;
+
+static uint64_t width_of(const batch *b, uint64_t i)
+{
+    const uint64_t left = b->n_cols - i * b->width;
+
+    return left < b->width ? left : b->width;
+}
+
+/* rtn of bf16, symmetric: scales need nothing but the largest magnitudes. */
+static void encode_plainly(const gk_group_job *job, group *g, const batch *b)
+{
+    /* the peak is 7.5 (or 127.5) steps, give or take what rounding the scale made of it */
+    const gk_grid grid = {.lo = -INFINITY, .hi = grid_of(g->bits, 0).hi};
+    uint16_t peak[BATCH];
+
+    (void)job;
+    g->k->peaks_bf16(b->bf16, b->width, b->n_cols, peak);
+    g->k->bf16_to_f32(peak, b->n, b->scale);
+    for (uint64_t i = 0; i < b->n; i++)
+        b->scale[i] /= steps(g) / 2;
+    round_scales(g, b->scale, b->n);
+    for (uint64_t i = 0; i < b->n; i++)
+        g->k->encode_bf16((const uint16_t *)b->bf16 + i * b->width, width_of(b, i), b->scale[i],
+                          &grid, b->code + i * b->width, b->sums);
+}
+
+/* Makes group i the one at hand; rtn's choice is the best so far. */
+static void take(const gk_group_job *job, group *g, const batch *b, uint64_t i)
+{
+    g->w = b->w + i * b->width;
+    g->m = b->importance == NULL ? NULL : b->importance + i * b->width;
+    g->n = width_of(b, i);
+    g->k->range(g->w, g->n, &g->lo, &g->hi);
+    g->best = choose_rtn(g, job->scheme->symmetric);
+    g->least = INFINITY;
+}
+
+static void encode_floats(const gk_group_job *job, group *g, const batch *b)
+{
+    const bool by_costs = job->method == GK_METHOD_SEARCH && job->scheme->symmetric
+                          && g->bits == 4 && job->importance == NULL;
+    float zero[BATCH] = {0};
+
+    if (b->bf16 != NULL)
+        g->k->bf16_to_f32(b->bf16, b->n_cols, b->w);
+    for (uint64_t i = 0; i < b->n; i++) {
+        take(job, g, b, i);
+        if (by_costs && !is_empty(g))
+            g->best.scale = search_costs(g);
+        else if (job->method == GK_METHOD_SEARCH && !is_empty(g))
+            search(g, job->scheme->symmetric);
+        b->scale[i] = g->best.scale;
+        zero[i] = g->best.zero;
+    }
+    if (by_costs) {
+        round_scales(g, b->scale, b->n);
+        for (uint64_t i = 0; i < b->n; i++) {
+            g->w = b->w + i * b->width;
+            g->n = width_of(b, i);
+            b->scale[i] = fitted(g, (gk_try){b->scale[i], 0});
+        }
+        round_scales(g, b->scale, b->n);
+    }
+    for (uint64_t i = 0; i < b->n; i++) {
+        const gk_grid grid = grid_of(g->bits, zero[i]);
+        g->k->encode_f32(b->w + i * b->width, width_of(b, i), b->scale[i], &grid,
+                         b->code + i * b->width, b->sums);
+        if (b->zero != NULL)
+            b->zero[i] = (int8_t)zero[i];
+    }
+}
+
+static double total(const double lane[16])
+{
+    double sum = 0;
+
+    for (int i = 0; i < 16; i++)
+        sum += lane[i];
+    return sum;
+}
+
+void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *scales,
+                     int8_t *zeros, double (*sums)[2])
 {
     const gk_scheme *s = job->scheme;
-    const uint64_t n_groups = gk_scheme_groups(s, job->n_cols);
-    const uint64_t width = s->group == 0 ? job->n_cols : s->group;
+    const uint64_t n_cols = job->n_cols, n_groups = gk_scheme_groups(s, n_cols);
+    const uint64_t width = s->group == 0 ? n_cols : s->group;
+    const bool plainly = job->bf16 != NULL && s->symmetric && job->method == GK_METHOD_RTN;
     group g = {.k = gk_kernels_get(), .bits = s->bits, .stored = s->scales};
 
-    for (uint64_t r = 0; r < job->n_rows; r++)
-        for (uint64_t i = 0; i < n_groups; i++) {
-            const uint64_t col = i * width, at = r * n_groups + i;
-            g.w = w + r * job->n_cols + col;
-            g.m = job->importance == NULL ? NULL : job->importance + col;
-            g.n = job->n_cols - col < width ? job->n_cols - col : width;
-            g.k->range(g.w, g.n, &g.lo, &g.hi);
-            choose(&g, job);
-            const gk_grid grid = grid_of(g.bits, g.best.zero);
-            scales[at] = g.best.scale;
-            g.k->quantize(g.w, g.n, g.best.scale, &grid, codes + r * job->n_cols + col);
-            if (zeros != NULL)
-                zeros[at] = (int8_t)g.best.zero;
+    for (uint64_t r = 0; r < job->n_rows; r++) {
+        gk_sums lanes = {{0}, {0}};
+        for (uint64_t i = 0; i < n_groups; i += BATCH) {
+            const uint64_t n = n_groups - i < BATCH ? n_groups - i : BATCH;
+            const uint64_t col = i * width, at = r * n_cols + col;
+            const batch b = {
+                .n = n,
+                .width = width,
+                .n_cols = n_cols - col < n * width ? n_cols - col : n * width,
+                .bf16 = job->bf16 == NULL ? NULL : (const uint16_t *)job->bf16 + at,
+                .w = job->bf16 == NULL ? w + at : w,
+                .importance = job->importance == NULL ? NULL : job->importance + col,
+                .scale = scales + r * n_groups + i,
+                .code = codes + at,
+                .zero = zeros == NULL ? NULL : zeros + r * n_groups + i,
+                .sums = &lanes};
+            (plainly ? encode_plainly : encode_floats)(job, &g, &b);
         }
+        if (sums != NULL) {
+            sums[r][0] = total(lanes.error);
+            sums[r][1] = total(lanes.square);
+        }
+    }
 }
 
 void gk_group_decode(const gk_scheme *s, const int8_t *codes, const float *scales,

@@ -8,7 +8,7 @@
  *           asymmetric scale = (hi - lo) / (2^b - 1), zero = rne(clamp(min - lo / scale)),
  *                      lo <= 0 <= hi
  *   search  the scale with the smallest (weighted) squared error among scales of
- *           both signs around the extreme, then a least-squares refit
+ *           both signs around the extreme, then a least-squares refit; never worse than rtn's
  *
  * A scale is rounded to the type it is stored in (bf16, or f16 in GPTQ and AWQ files). One
  * that would be 0 is that type's epsilon, as in compressed-tensors @ac8e2ba. */
@@ -30,13 +30,16 @@ typedef struct gk_group_job {
     gk_method        method;
     const float     *importance; /* E[x^2] of each column [n_cols], or NULL: ones */
     uint64_t         n_rows, n_cols; /* n_cols: whole groups, or the whole row    */
+    const void      *bf16;           /* the weights, unless they are floats       */
 } gk_group_job;
 
 /* Encodes w [n_rows, n_cols], finite: codes [n_rows, n_cols], scales [n_rows, n_groups] as
  * values that the scheme's scale type holds, zeros [n_rows, n_groups] (asymmetric only,
- * else NULL). The result depends on nothing but the values: not on threads, tiles or CPU. */
-void gk_group_encode(const gk_group_job *job, const float *w, int8_t *codes, float *scales,
-                     int8_t *zeros);
+ * else NULL); sums [n_rows], or NULL, gets sum (w - value)^2 and sum w^2 of each row. With
+ * job->bf16 w is room for a row. The result depends on nothing but the values: not on threads,
+ * tiles or CPU. */
+void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *scales,
+                     int8_t *zeros, double (*sums)[2]);
 
 /* Fills out [n_rows, n_cols]; scales [n_rows, n_groups] as f32, zeros or NULL. */
 void gk_group_decode(const gk_scheme *s, const int8_t *codes, const float *scales,

@@ -204,6 +204,7 @@ static bool infer(const gk_catalog *c, const gk_tensor *const from[GK_MAX_PARTS]
 
 const gk_layout gk_layout_packed = {
     .name = "compressed-tensors",
+    .measures = true,
     .quantum = quantum,
     .parts = parts,
     .span = span,

@@ -197,6 +197,7 @@ static bool infer_2(const gk_catalog *c, const gk_tensor *const from[GK_MAX_PART
 const gk_layout gk_layout_gptq = {
     .name = "gptq",
     .is_turned = true,
+    .measures = true,
     .quantum = quantum,
     .parts = parts,
     .span = span,
@@ -211,6 +212,7 @@ const gk_layout gk_layout_gptq = {
 const gk_layout gk_layout_gptq_v2 = {
     .name = "gptq",
     .is_turned = true,
+    .measures = true,
     .quantum = quantum,
     .parts = parts,
     .span = span,

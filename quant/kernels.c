@@ -3,6 +3,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined __x86_64__
+#include <cpuid.h>
+
+/* clang 14 does not know this feature's name. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
 
 const gk_kernels *gk_kernels_nth(int i)
 {
@@ -10,8 +21,7 @@ const gk_kernels *gk_kernels_nth(int i)
     int n = 1;
 
 #if defined __x86_64__
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-        && __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         have[n++] = &gk_kernels_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))

@@ -13,8 +13,8 @@
 
 /* What a group of codes may hold: lo..hi, and a zero point in code units. */
 typedef struct gk_grid {
-    float lo, hi;
-    float zero; /* 0 when symmetric */
+    float lo, hi; /* encoding: lo may be -INFINITY where no code can be less than the first */
+    float zero;   /* 0 when symmetric */
 } gk_grid;
 
 /* A scale that may be chosen, and its zero point. */
@@ -23,6 +23,19 @@ typedef struct gk_try {
 } gk_try;
 
 #define GK_TRIES 4
+
+/* Sums over weights as they are encoded: element i adds to lane i mod 16. */
+typedef struct gk_sums {
+    double error[16], square[16]; /* (w - value)^2, w^2 */
+} gk_sums;
+
+/* What a weight w of a group costs under each of so many scales: row rne(w * factor) +
+ * GK_COST_ROWS / 2, for |w * factor| < GK_COST_ROWS / 2. */
+#define GK_COST_ROWS   512
+#define GK_COST_SCALES 32
+typedef struct gk_costs {
+    uint16_t row[GK_COST_ROWS][GK_COST_SCALES];
+} gk_costs;
 
 typedef struct gk_kernels {
     const char *isa;
@@ -52,8 +65,20 @@ typedef struct gk_kernels {
     /* The extremes of n > 0 finite floats; *lo <= 0 <= *hi. */
     void (*range)(const float *w, uint64_t n, float *lo, float *hi);
 
-    /* code = rne(clamp(w / scale + zero, lo, hi)). */
-    void (*quantize)(const float *w, uint64_t n, float scale, const gk_grid *grid, int8_t *code);
+    /* The largest |w| of each group (the last may be smaller) of n bf16 numbers, as the bits of
+     * a bf16: 0x7F80 or more where one is not finite. */
+    void (*peaks_bf16)(const void *w, uint64_t group, uint64_t n, uint16_t *peak);
+
+    /* code = rne(clamp(w / scale + zero, lo, hi)); sums grow by what (code - zero) * scale makes
+     * of finite weights, in f32 over 128 of them and from there in f64. */
+    void (*encode_f32)(const float *w, uint64_t n, float scale, const gk_grid *grid, int8_t *code,
+                       gk_sums *sums);
+    void (*encode_bf16)(const void *w, uint64_t n, float scale, const gk_grid *grid, int8_t *code,
+                        gk_sums *sums);
+
+    /* sum [GK_COST_SCALES] = the costs of n weights under each scale; those of 128 in a row count
+     * as at most 65535, and all as at most 2^26. Returns the first of the cheapest. */
+    int (*costs)(const float *w, uint64_t n, float factor, const gk_costs *costs, uint32_t *sum);
 
     /* Returns sum m * (w - (q - zero) * scale)^2 over n weights quantized with that
      * scale (through its reciprocal); m may be NULL: ones. */

@@ -4,155 +4,10 @@
  * kernels_avx2.c and kernels_avx512.c (lanes are GCC vector types). KERNELS names
  * the table that comes out. Operations on lanes are IEEE single operations, one
  * lane at a time; nothing is fused or reordered. */
+#include <math.h>
 #include <string.h>
 
-#include "quant/kernels.h"
-
-#define LANES 16
-#define MAGIC 12582912.0f /* 1.5 * 2^23: adding it rounds |x| < 2^22 to even */
-
-/* ---- lanes ----------------------------------------------------------------- */
-
-#ifdef KERNELS_VECTOR
-/* lanes never cross a call: everything that takes or returns them is inlined */
-#pragma GCC diagnostic ignored "-Wpsabi"
-#include <immintrin.h>
-#ifdef __AVX512F__
-#define UNIT 64 /* bytes of a register */
-#define MIN_PS _mm512_min_ps
-#define MAX_PS _mm512_max_ps
-#define LOAD_PD(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
-typedef __m512 unit;
-typedef __m512d wide;
-#else
-#define UNIT 32
-#define MIN_PS _mm256_min_ps
-#define MAX_PS _mm256_max_ps
-#define LOAD_PD(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
-typedef __m256 unit;
-typedef __m256d wide;
-#endif
-
-/* Whole registers: GCC keeps a vector that is wider than one on the stack. */
-#define UNITS (LANES * 4 / UNIT)
-typedef struct lanes {
-    unit u[UNITS];
-} lanes;
-
-#define EACH(expr)                    \
-    lanes r_;                         \
-    for (int i = 0; i < UNITS; i++)   \
-        r_.u[i] = (expr);             \
-    return r_
-static inline unit load_unit(const float *p)
-{
-    unit a;
-    memcpy(&a, p, sizeof a);
-    return a;
-}
-static inline lanes load(const float *p) { EACH(load_unit(p + i * UNIT / 4)); }
-static inline lanes splat(float x) { EACH(x - (unit){0}); }
-static inline lanes add(lanes a, lanes b) { EACH(a.u[i] + b.u[i]); }
-static inline lanes sub(lanes a, lanes b) { EACH(a.u[i] - b.u[i]); }
-static inline lanes mul(lanes a, lanes b) { EACH(a.u[i] * b.u[i]); }
-static inline lanes div16(lanes a, lanes b) { EACH(a.u[i] / b.u[i]); }
-/* the instructions compute a < b ? a : b (a > b ? a : b), NaN included */
-static inline lanes lower(lanes a, lanes b) { EACH(MIN_PS(a.u[i], b.u[i])); }
-static inline lanes upper(lanes a, lanes b) { EACH(MAX_PS(a.u[i], b.u[i])); }
-#undef EACH
-static inline void store(lanes a, float *out)
-{
-    for (int i = 0; i < UNITS; i++)
-        memcpy(out + i * UNIT / 4, &a.u[i], UNIT);
-}
-/* The mantissa of MAGIC + code is code. */
-static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
-{
-#ifdef __AVX512F__
-    const __m128i c = _mm512_cvtepi32_epi8((__m512i)rounded_plus_magic.u[0]);
-#else
-    const __m256i magic = (__m256i)splat(MAGIC).u[0];
-    const __m256i a = _mm256_sub_epi32((__m256i)rounded_plus_magic.u[0], magic);
-    const __m256i b = _mm256_sub_epi32((__m256i)rounded_plus_magic.u[1], magic);
-    const __m128i c = _mm_packs_epi16(
-        _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)),
-        _mm_packs_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1)));
-#endif
-    memcpy(out, &c, sizeof c);
-}
-#else
-typedef struct lanes {
-    float v[LANES];
-} lanes;
-
-#define EACH(expr)                    \
-    lanes r_;                         \
-    for (int i = 0; i < LANES; i++)   \
-        r_.v[i] = (expr);             \
-    return r_
-static inline lanes load(const float *p) { EACH(p[i]); }
-static inline lanes splat(float x) { EACH(x); }
-static inline lanes add(lanes a, lanes b) { EACH(a.v[i] + b.v[i]); }
-static inline lanes sub(lanes a, lanes b) { EACH(a.v[i] - b.v[i]); }
-static inline lanes mul(lanes a, lanes b) { EACH(a.v[i] * b.v[i]); }
-static inline lanes div16(lanes a, lanes b) { EACH(a.v[i] / b.v[i]); }
-static inline lanes lower(lanes a, lanes b) { EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
-static inline lanes upper(lanes a, lanes b) { EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
-#undef EACH
-static inline void store(lanes a, float *out) { memcpy(out, a.v, sizeof a.v); }
-static inline void store_codes(lanes rounded_plus_magic, int8_t *out)
-{
-    for (int i = 0; i < LANES; i++) {
-        uint32_t bits;
-        memcpy(&bits, &rounded_plus_magic.v[i], 4);
-        out[i] = (int8_t)(uint8_t)bits; /* the low byte of the mantissa is the code */
-    }
-}
-#endif
-
-/* The last n < LANES floats, zeros after them: they add nothing to any sum. */
-static inline lanes load_tail(const float *p, uint64_t n)
-{
-    float room[LANES] = {0};
-    memcpy(room, p, n * sizeof *p);
-    return load(room);
-}
-
-static inline double fold(lanes a)
-{
-    float v[LANES];
-    double sum = 0;
-
-    store(a, v);
-    for (int i = 0; i < LANES; i++)
-        sum += (double)v[i];
-    return sum;
-}
-
-/* fold() of n lanes */
-static inline void fold_all(const lanes *a, int n, double *out)
-{
-#ifdef KERNELS_VECTOR
-    if (n == 4) { /* side by side */
-        float v[4][LANES];
-        __m256d sum = {0};
-        for (int k = 0; k < 4; k++)
-            store(a[k], v[k]);
-        for (int i = 0; i < LANES; i += 4) {
-            __m128 r[4];
-            for (int k = 0; k < 4; k++)
-                r[k] = _mm_loadu_ps(v[k] + i);
-            _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
-            for (int k = 0; k < 4; k++)
-                sum += _mm256_cvtps_pd(r[k]);
-        }
-        memcpy(out, &sum, sizeof sum);
-        return;
-    }
-#endif
-    for (int k = 0; k < n; k++)
-        out[k] = fold(a[k]);
-}
+#include "quant/kernels_lanes.h"
 
 /* ---- conversions ------------------------------------------------------------ */
 
@@ -393,19 +248,139 @@ static inline lanes clamp(lanes x, lanes lo, lanes hi)
     return lower(upper(x, lo), hi);
 }
 
-static void quantize(const float *w, uint64_t n, float scale, const gk_grid *g, int8_t *code)
+static void peaks_bf16(const void *w, uint64_t group, uint64_t n, uint16_t *peak)
 {
-    const lanes s = splat(scale), zero = splat(g->zero), magic = splat(MAGIC);
-    const lanes lo = splat(g->lo), hi = splat(g->hi);
-    uint64_t i = 0;
+    const unsigned char *p = w;
 
-    for (; i + LANES <= n; i += LANES)
-        store_codes(add(clamp(add(div16(load(w + i), s), zero), lo, hi), magic), code + i);
-    if (i < n) {
-        int8_t room[LANES];
-        store_codes(add(clamp(add(div16(load_tail(w + i, n - i), s), zero), lo, hi), magic), room);
-        memcpy(code + i, room, n - i);
+    for (uint64_t b = 0; b < n; b += group, peak++) {
+        const uint64_t end = n - b < group ? n : b + group;
+        uint16_t most = 0;
+        for (uint64_t i = b; i < end; i++) {
+            uint16_t h;
+            memcpy(&h, p + 2 * i, 2);
+            h &= 0x7FFF;
+            most = h > most ? h : most;
+        }
+        *peak = most;
     }
+}
+
+typedef struct encoding {
+    lanes scale, zero, lo, hi;
+    lanes error, square; /* of RUN weights at most */
+} encoding;
+
+/* How codes are bounded: in most groups nothing rounds to less than the first. */
+typedef enum bounds { BOTH, TOP, BOTH_AND_ZERO } bounds;
+
+/* Returns the codes as store_codes() takes them. */
+INLINED lanes encode_lanes(encoding *e, lanes w, bounds how)
+{
+    const lanes magic = splat(MAGIC), x = div16(w, e->scale);
+    const lanes at = how == BOTH_AND_ZERO ? add(x, e->zero) : x;
+    const lanes rounded = add(lower(how == TOP ? at : upper(at, e->lo), e->hi), magic);
+    const lanes q = sub(rounded, magic);
+    const lanes d = sub(w, mul(how == BOTH_AND_ZERO ? sub(q, e->zero) : q, e->scale));
+
+    e->error = add(e->error, mul(d, d));
+    e->square = add(e->square, mul(w, w));
+    return rounded;
+}
+
+/* The last n < LANES: zeros after them are without error. */
+INLINED void encode_tail(encoding *e, const void *w, bool is_bf16, uint64_t n, bounds how,
+                         int8_t *code)
+{
+    int8_t room[LANES];
+    uint16_t half[LANES] = {0};
+
+    if (is_bf16) {
+        memcpy(half, w, n * sizeof half[0]);
+        store_paired_codes(encode_lanes(e, load_bf16(half), how), room);
+    } else {
+        store_codes(encode_lanes(e, load_tail(w, n), how), room);
+    }
+    memcpy(code, room, n);
+}
+
+INLINED void encode_of(const void *w, bool is_bf16, uint64_t n, float scale, const gk_grid *g,
+                       bounds how, int8_t *code, gk_sums *sums)
+{
+    encoding e = {splat(scale), splat(g->zero), splat(g->lo), splat(g->hi), splat(0), splat(0)};
+    const unsigned char *half = w;
+    const float *whole = w;
+
+    for (uint64_t b = 0; b < n; b += RUN) {
+        const uint64_t end = n - b < RUN ? n : b + RUN;
+        uint64_t i = b;
+        e.error = splat(0);
+        e.square = splat(0);
+        for (; i + LANES <= end; i += LANES)
+            if (is_bf16)
+                store_paired_codes(encode_lanes(&e, load_bf16(half + 2 * i), how), code + i);
+            else
+                store_codes(encode_lanes(&e, load(whole + i), how), code + i);
+        if (i < end)
+            encode_tail(&e, is_bf16 ? (const void *)(half + 2 * i) : whole + i, is_bf16, end - i,
+                        how, code + i);
+        add_wide(is_bf16 ? unpaired(e.error) : e.error, sums->error);
+        add_wide(is_bf16 ? unpaired(e.square) : e.square, sums->square);
+    }
+}
+
+/* One copy of the loop for each way to bound codes. */
+#define ENCODE(is_bf16)                                              \
+    do {                                                             \
+        if (g->zero != 0)                                            \
+            encode_of(w, is_bf16, n, scale, g, BOTH_AND_ZERO, code, sums); \
+        else if (g->lo == -INFINITY)                                 \
+            encode_of(w, is_bf16, n, scale, g, TOP, code, sums);     \
+        else                                                         \
+            encode_of(w, is_bf16, n, scale, g, BOTH, code, sums);    \
+    } while (0)
+
+static void encode_f32(const float *w, uint64_t n, float scale, const gk_grid *g, int8_t *code,
+                       gk_sums *sums)
+{
+    ENCODE(false);
+}
+
+static void encode_bf16(const void *w, uint64_t n, float scale, const gk_grid *g, int8_t *code,
+                        gk_sums *sums)
+{
+    ENCODE(true);
+}
+
+#undef ENCODE
+
+/* ---- searching --------------------------------------------------------------- */
+
+/* The rows of n weights, n at most RUN; any float gives one that exists. */
+static inline void cost_rows(const float *w, uint64_t n, float factor, uint16_t *row)
+{
+    const lanes by = splat(factor), middle = splat(MAGIC + GK_COST_ROWS / 2);
+
+    for (uint64_t i = 0; i < n; i += LANES) {
+        const uint64_t left = n - i;
+        const lanes a = left < LANES ? load_tail(w + i, left) : load(w + i);
+        store_low_bits(add(mul(a, by), middle), GK_COST_ROWS - 1, row + i);
+    }
+}
+
+static int costs(const float *w, uint64_t n, float factor, const gk_costs *costs, uint32_t *sum)
+{
+    uint16_t row[RUN], part[GK_COST_SCALES];
+
+    for (uint64_t b = 0; b == 0 || b < n; b += RUN) {
+        const uint64_t len = n - b < RUN ? n - b : RUN;
+        cost_rows(w + b, len, factor, row);
+        add_rows(costs, row, len, part);
+        for (int k = 0; k < GK_COST_SCALES; k++) {
+            const uint32_t so_far = (b == 0 ? 0 : sum[k]) + part[k];
+            sum[k] = so_far < MOST_COST ? so_far : MOST_COST;
+        }
+    }
+    return least_of(sum);
 }
 
 /* q - zero for a weight, by the reciprocal; g: lo, hi. Where there is no zero point, adding
@@ -419,7 +394,7 @@ static inline lanes level(lanes w, lanes inverse, const lanes g[2], const lanes 
 }
 
 /* The errors of n tries. Inlined with n, has_zero and has_mass known. */
-static inline __attribute__((always_inline)) void
+INLINED void
 errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid, const gk_try *try,
           int n, bool has_zero, double *out)
 {
@@ -444,7 +419,8 @@ errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid, con
             sum[k] = add(sum[k], m == NULL ? mul(d, d) : mul(mul(d, d), mass));
         }
     }
-    fold_all(sum, n, out);
+    for (int k = 0; k < n; k++)
+        out[k] = fold(sum[k]);
 }
 
 static double error(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid)
@@ -471,25 +447,37 @@ static void errors(const float *w, const float *m, uint64_t n, const gk_grid *gr
         errors_of(w, NULL, n, grid, try, GK_TRIES, false, out);
 }
 
-static void fit(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
-                double *wq, double *qq)
+INLINED void fit_of(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
+                    bool has_zero, double *wq, double *qq)
 {
     const lanes inverse = splat(1.0f / scale), zero = splat(grid->zero);
     const lanes g[2] = {splat(grid->lo), splat(grid->hi)};
     lanes sum_wq = splat(0), sum_qq = splat(0);
 
     for (uint64_t i = 0; i < n; i += LANES) {
-        const uint64_t k = n - i < LANES ? n - i : LANES;
-        const lanes a = k == LANES ? load(w + i) : load_tail(w + i, k);
-        const lanes q = level(a, inverse, g, &zero);
-        const lanes one = k == LANES ? splat(1) : load_tail((const float[LANES]){
-            1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, k);
-        const lanes mass = m == NULL ? one : k == LANES ? load(m + i) : load_tail(m + i, k);
-        sum_wq = add(sum_wq, mul(mul(a, q), mass));
-        sum_qq = add(sum_qq, mul(mul(q, q), mass));
+        const uint64_t left = n - i;
+        const lanes a = left < LANES ? load_tail(w + i, left) : load(w + i);
+        const lanes q = level(a, inverse, g, has_zero ? &zero : NULL); /* 0 past the end */
+        if (m == NULL) {
+            sum_wq = add(sum_wq, mul(a, q));
+            sum_qq = add(sum_qq, mul(q, q));
+        } else {
+            const lanes mass = left < LANES ? load_tail(m + i, left) : load(m + i);
+            sum_wq = add(sum_wq, mul(mul(a, q), mass));
+            sum_qq = add(sum_qq, mul(mul(q, q), mass));
+        }
     }
     *wq = fold(sum_wq);
     *qq = fold(sum_qq);
+}
+
+static void fit(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
+                double *wq, double *qq)
+{
+    if (m == NULL && grid->zero == 0)
+        fit_of(w, NULL, n, scale, grid, false, wq, qq);
+    else
+        fit_of(w, m, n, scale, grid, true, wq, qq);
 }
 
 /* Eight lanes of double: index mod 8. */
@@ -537,7 +525,10 @@ const gk_kernels KERNELS = {
     .unpack8 = unpack8,
     .decode = decode,
     .range = range,
-    .quantize = quantize,
+    .peaks_bf16 = peaks_bf16,
+    .encode_f32 = encode_f32,
+    .encode_bf16 = encode_bf16,
+    .costs = costs,
     .error = error,
     .errors = errors,
     .fit = fit,

@@ -328,11 +328,13 @@ void gk_codes_encode(const gk_coding *c, gk_codes *out)
                               .method = c->method,
                               .importance = c->importance,
                               .n_rows = c->tile.n_rows,
-                              .n_cols = c->tile.n_cols};
+                              .n_cols = c->tile.n_cols,
+                              .bf16 = c->bf16};
 
     gk_codes_divide(c->scheme, c->tile.n_rows, c->tile.n_cols, c->scratch, out);
-    gk_group_encode(&job, c->w, out->code, out->scale, out->zero);
-    gk_codes_decode(c, out);
+    gk_group_encode(&job, c->w, out->code, out->scale, out->zero, c->sums);
+    if (c->v != NULL)
+        gk_codes_decode(c, out);
 }
 
 void gk_codes_decode(const gk_coding *c, const gk_codes *codes)

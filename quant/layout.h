@@ -34,7 +34,10 @@ typedef struct gk_coding {
     float most;              /* NVFP4: max |w| over all that share its G        */
     uint64_t dim[2];         /* of the whole W                                  */
     gk_tile tile;
+    const void *bf16;                  /* [n_rows, n_cols]: the values, or NULL: they are in w,
+                                          which else is room for a row                    */
     float *w, *v;                      /* [n_rows, n_cols]: values; as they will be read  */
+    double (*sums)[2];                 /* [n_rows]: sum (w - v)^2, sum w^2                */
     unsigned char *part[GK_MAX_PARTS]; /* bytes of each part's span, row-major   */
     gk_dtype dtype[GK_MAX_PARTS];      /* of each part, as stored                */
     void *scratch;                     /* gk_layout.scratch_bytes()                       */
@@ -44,6 +47,7 @@ typedef struct gk_coding {
 typedef struct gk_layout {
     const char *name; /* of the format, for people: "compressed-tensors" */
     bool is_turned;   /* its codes lie [in, out]                          */
+    bool measures;    /* encode takes bf16, and fills sums; v only where it is not NULL */
     /* Where tiles may be cut; cols 0: not at all. */
     void (*quantum)(const gk_scheme *s, uint64_t *rows, uint64_t *cols);
     /* Lists the parts of a [n_rows, n_cols] matrix, codes first; returns how many. */
@@ -53,7 +57,7 @@ typedef struct gk_layout {
      * is in the span of every tile: each reads it, each writes the same. */
     void (*span)(const gk_scheme *s, int i, const uint64_t dim[2], const gk_tile *t, gk_tile *out);
     uint64_t (*scratch_bytes)(const gk_scheme *s, uint64_t n_rows, uint64_t n_cols);
-    /* From w to the parts and v. */
+    /* From w to the parts and v, or as `measures` says. */
     void (*encode)(const gk_coding *c);
     /* From the parts to v. False: FORMAT, UNSUPPORTED. */
     bool (*decode)(const gk_coding *c);
@@ -103,7 +107,7 @@ typedef struct gk_codes {
 uint64_t gk_codes_divide(const gk_scheme *s, uint64_t n_rows, uint64_t n_cols, void *scratch,
                          gk_codes *out);
 
-/* Chooses codes for c->w, fills out and c->v. */
+/* Chooses codes, fills out, c->sums and c->v where they are not NULL. */
 void gk_codes_encode(const gk_coding *c, gk_codes *out);
 
 /* Fills c->v. */

@@ -32,8 +32,8 @@ static void check_tensor(const gk_catalog *c, const char *name, const gk_scheme 
     float *w = read_all(c, t);
     int8_t *codes = malloc(n);
     float *scales = malloc(groups * sizeof *scales);
-    const gk_group_job job = {s, GK_METHOD_RTN, NULL, gk_rows(t), gk_cols(t)};
-    gk_group_encode(&job, w, codes, scales, NULL);
+    const gk_group_job job = {s, GK_METHOD_RTN, NULL, gk_rows(t), gk_cols(t), NULL};
+    gk_group_encode(&job, w, codes, scales, NULL, NULL);
     assert_ok(gk_hash_bytes(codes, n, hex, &err), err);
     assert_string_equal(hex, gk_json_text(gk_json_get(golden, "codes_sha256"), NULL));
     gk_kernels_get()->f32_to_bf16(scales, groups, scales); /* as they are stored */
@@ -85,14 +85,14 @@ static void rtn_gives_them_on_an_odd_geometry_too(void **state)
     check_digests("build/models/odd", "testdata/grok2-odd/golden.json", "codes", '-');
 }
 
-static double error_of(const gk_scheme *s, gk_method method, const float *w, uint64_t rows,
+static double error_of(const gk_scheme *s, gk_method method, float *w, uint64_t rows,
                        uint64_t cols)
 {
     static int8_t codes[4096], zeros[1024];
     static float scales[1024], back[4096];
-    const gk_group_job job = {s, method, NULL, rows, cols};
+    const gk_group_job job = {s, method, NULL, rows, cols, NULL};
     double error = 0, e, q;
-    gk_group_encode(&job, w, codes, scales, s->symmetric ? NULL : zeros);
+    gk_group_encode(&job, w, codes, scales, s->symmetric ? NULL : zeros, NULL);
     gk_group_decode(s, codes, scales, s->symmetric ? NULL : zeros, rows, cols, back);
     for (uint64_t r = 0; r < rows; r++) {
         gk_kernels_get()->row_error(w + r * cols, back + r * cols, cols, &e, &q);
@@ -139,12 +139,12 @@ static void extreme_groups_have_finite_scales(void **state)
                                       {1e-30f, 1e-38f, -1e-30f, 0}};
     for (int i = 0; i < 5 * 4; i++) {
         gk_scheme s = gk_scheme_int(4, 32, i % 2 == 0);
-        const gk_group_job job = {&s, (gk_method)(i / 2 % 2), NULL, 2, 32};
+        const gk_group_job job = {&s, (gk_method)(i / 2 % 2), NULL, 2, 32, NULL};
         int8_t codes[64], zeros[2] = {0};
         float w[64], scales[2], back[64];
         for (int j = 0; j < 64; j++)
             w[j] = values[i / 4][j % 4];
-        gk_group_encode(&job, w, codes, scales, s.symmetric ? NULL : zeros);
+        gk_group_encode(&job, w, codes, scales, s.symmetric ? NULL : zeros, NULL);
         gk_group_decode(&s, codes, scales, s.symmetric ? NULL : zeros, 2, 32, back);
         assert_true(isfinite(scales[0]) && isfinite(scales[1]));
         for (int j = 0; j < 64; j++) {
@@ -159,12 +159,12 @@ static void extreme_groups_have_finite_scales(void **state)
 static void a_zero_group_has_bf16_s_epsilon_as_scale(void **state)
 {
     (void)state;
-    const float w[32] = {0};
+    float w[32] = {0};
     gk_scheme s = gk_scheme_int(4, 32, true);
-    const gk_group_job job = {&s, GK_METHOD_SEARCH, NULL, 1, 32};
+    const gk_group_job job = {&s, GK_METHOD_SEARCH, NULL, 1, 32, NULL};
     int8_t codes[32];
     float scale;
-    gk_group_encode(&job, w, codes, &scale, NULL);
+    gk_group_encode(&job, w, codes, &scale, NULL, NULL);
     assert_true(scale == 0.0078125f);
     for (int i = 0; i < 32; i++)
         assert_int_equal(codes[i], 0);

@@ -8,8 +8,9 @@
 
 #define MOST 1031
 
-static float w[MOST + 1], v[MOST + 1], mass[MOST + 1];
+static float w[MOST + 1], v[MOST + 1], mass[MOST + 1], small[MOST + 1];
 static unsigned char raw[4 * (MOST + 1) + 1];
+static gk_costs costs;
 
 static uint32_t next_random(void)
 {
@@ -35,10 +36,14 @@ static void fill(void)
     for (int i = 0; i <= MOST; i++) {
         w[i] = weight();
         v[i] = weight();
+        small[i] = (float)(int32_t)next_random() / 2147483648.0f;
         mass[i] = fabsf(weight()) + 0.01f;
     }
     for (size_t i = 0; i < sizeof raw; i++)
         raw[i] = (unsigned char)next_random();
+    for (int i = 0; i < GK_COST_ROWS; i++) /* some reach the limit of 65535 */
+        for (int k = 0; k < GK_COST_SCALES; k++)
+            costs.row[i][k] = (uint16_t)(next_random() % (i < 200 ? 65536 : 300));
 }
 
 /* One kernel of two tables into two buffers, which must be equal. */
@@ -64,6 +69,24 @@ static void check_errors(const gk_kernels *k, const float *m, uint64_t n, const 
         one = gk_kernels_scalar.error(w, m, n, try[i].scale, &own);
         assert_memory_equal(&one, &all[i], sizeof one);
     }
+}
+
+/* Without a lower bound, weights are so small that they need none. */
+static void check_encoding(const gk_kernels *k, uint64_t n, const gk_grid *grid)
+{
+    const float *from = grid->lo == -INFINITY ? small : w;
+    static unsigned char a[MOST + 2], b[MOST + 2];
+    static uint16_t half[MOST + 1];
+    const gk_kernels *s = &gk_kernels_scalar;
+    gk_sums sa = {{0.5}, {1.5}}, sb = sa; /* they grow */
+
+    SAME(n, s->encode_f32(from, n, -0.013f, grid, (int8_t *)a, &sa),
+         k->encode_f32(from, n, -0.013f, grid, (int8_t *)b, &sb));
+    assert_memory_equal(&sa, &sb, sizeof sa);
+    s->f32_to_bf16(from, n, half);
+    SAME(n, s->encode_bf16(half, n, 0.013f, grid, (int8_t *)a, &sa),
+         k->encode_bf16(half, n, 0.013f, grid, (int8_t *)b, &sb));
+    assert_memory_equal(&sa, &sb, sizeof sa);
 }
 
 static void check_length(const gk_kernels *k, uint64_t n)
@@ -92,8 +115,15 @@ static void check_length(const gk_kernels *k, uint64_t n)
     SAME(4 * n, s->decode((const int8_t *)odd, n, 3, 0.37f, (float *)(void *)a),
          k->decode((const int8_t *)odd, n, 3, 0.37f, (float *)(void *)b));
     for (int g = 0; g < 4; g++)
-        SAME(n, s->quantize(w, n, -0.013f, &grids[g], (int8_t *)a),
-             k->quantize(w, n, -0.013f, &grids[g], (int8_t *)b));
+        check_encoding(k, n, &grids[g]);
+    check_encoding(k, n, &(gk_grid){-INFINITY, 127, 0});
+    for (uint64_t group = 1; group <= 128; group = group * 2 + 1)
+        SAME(2 * ((n + group - 1) / group), s->peaks_bf16(odd, group, n, (uint16_t *)(void *)a),
+             k->peaks_bf16(odd, group, n, (uint16_t *)(void *)b));
+    int first = 0, second = 0;
+    SAME(4 * GK_COST_SCALES, first = s->costs(w, n, 255, &costs, (uint32_t *)(void *)a),
+         second = k->costs(w, n, 255, &costs, (uint32_t *)(void *)b));
+    assert_int_equal(first, second);
     if (n == 0)
         return;
     s->range(w, n, &fa[0], &fa[1]);

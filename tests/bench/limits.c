@@ -15,6 +15,7 @@
 
 #include "formats/io.h"
 #include "quant/kernels.h"
+#include "quant/scale_costs.h"
 #include "verify/blas.h"
 
 #define SECONDS 0.25
@@ -136,9 +137,10 @@ static double product_rate(void)
 #define GROUP 128
 
 static float w[ELEMS], v[ELEMS];
-static unsigned char half[2 * ELEMS], packed[ELEMS];
+static unsigned char half[2 * ELEMS], other[2 * ELEMS], packed[ELEMS];
 static int8_t code[ELEMS];
 static const gk_grid grid = {-8, 7, 0};
+static gk_sums sums;
 static volatile double keep; /* what would not be computed if nobody asked */
 
 /* One call of kernel `which` on weights i .. i + n - 1. */
@@ -147,12 +149,14 @@ static void call(const gk_kernels *k, int which, int i, uint64_t n)
     static const gk_try try[GK_TRIES] = {{0.01f, 0}, {-0.02f, 0}, {0.03f, 0}, {-0.04f, 0}};
     double x[GK_TRIES];
     float lo, hi;
+    uint16_t peak;
+    uint32_t cost[GK_COST_SCALES];
 
     switch (which) {
     case 0: k->bf16_to_f32(half + 2 * i, n, w + i); break;
     case 1: k->f32_to_bf16(w + i, n, half + 2 * i); break;
-    case 2: k->f16_to_f32(half + 2 * i, n, v + i); break;
-    case 3: k->f32_to_f16(w + i, n, half + 2 * i); break;
+    case 2: k->f16_to_f32(other + 2 * i, n, v + i); break;
+    case 3: k->f32_to_f16(w + i, n, other + 2 * i); break;
     case 4: keep = (double)k->nonfinite_bf16(half + 2 * i, n); break;
     case 5: keep = (double)k->nonfinite_f32(w + i, n); break;
     case 6: k->pack4(code + i, n, packed + i / 2); break;
@@ -161,17 +165,21 @@ static void call(const gk_kernels *k, int which, int i, uint64_t n)
     case 9: k->row_error(w + i, v + i, n, &x[0], &x[1]); keep = x[0]; break;
     case 10: k->decode(code + i, n, 0, 0.01f, v + i); break;
     case 11: k->range(w + i, n, &lo, &hi); keep = (double)lo; break;
-    case 12: k->quantize(w + i, n, 0.01f, &grid, code + i); break;
-    case 13: keep = k->error(w + i, NULL, n, 0.01f, &grid); break;
-    case 14: k->errors(w + i, NULL, n, &grid, try, x); keep = x[0]; break;
-    default: k->fit(w + i, NULL, n, 0.01f, &grid, &x[0], &x[1]); keep = x[0]; break;
+    case 12: k->encode_f32(w + i, n, 0.01f, &grid, code + i, &sums); break;
+    case 13: k->encode_bf16(half + 2 * i, n, 0.01f, &grid, code + i, &sums); break;
+    case 14: keep = k->error(w + i, NULL, n, 0.01f, &grid); break;
+    case 15: k->errors(w + i, NULL, n, &grid, try, x); keep = x[0]; break;
+    case 16: k->fit(w + i, NULL, n, 0.01f, &grid, &x[0], &x[1]); keep = x[0]; break;
+    case 17: k->peaks_bf16(half + 2 * i, n, n, &peak); keep = peak; break;
+    default: k->costs(w + i, n, 2000, gk_scale_costs(), cost); keep = cost[0]; break;
     }
 }
 
 static const char *const names[] = {"bf16_to_f32", "f32_to_bf16", "f16_to_f32", "f32_to_f16",
                                     "nonfinite_bf16", "nonfinite_f32", "pack4", "unpack4", "pack8",
-                                    "row_error", "decode", "range", "quantize", "error",
-                                    "errors (4 tries)", "fit"};
+                                    "row_error", "decode", "range", "encode_f32",
+                                    "encode_bf16", "error", "errors (4 tries)", "fit",
+                                    "peaks_bf16", "costs (32 tries)"};
 
 static void run(const gk_kernels *k, int which)
 {
