@@ -5,6 +5,7 @@
 #include "tests/test.h"
 
 #include "quant/kernels.h"
+#include "tests/emulated/tables.h"
 
 #define MOST 1031
 
@@ -148,11 +149,11 @@ static void check_length(const gk_kernels *k, uint64_t n)
 static void vector_kernels_give_the_bytes_of_the_scalar_ones(void **state)
 {
     (void)state;
-    for (int i = 0; gk_kernels_nth(i) != NULL; i++)
+    for (int i = 0; tested_kernels(i) != NULL; i++)
         for (uint64_t n = 0; n <= MOST; n++) {
             if (n % 64 == 0)
                 fill();
-            check_length(gk_kernels_nth(i), n);
+            check_length(tested_kernels(i), n);
         }
 }
 
@@ -163,11 +164,11 @@ static void conversions_round_to_even_and_keep_nan(void **state)
     const float in[] = {1.00390625f, 1.01171875f, NAN, INFINITY, 3.4e38f, -0.0f};
     const uint16_t bf16[] = {0x3F80, 0x3F82, 0x7FC0, 0x7F80, 0x7F80, 0x8000};
     const uint16_t f16[] = {0x3C04, 0x3C0C, 0x7E00, 0x7C00, 0x7C00, 0x8000};
-    for (int i = 0; gk_kernels_nth(i) != NULL; i++) {
+    for (int i = 0; tested_kernels(i) != NULL; i++) {
         uint16_t out[6];
-        gk_kernels_nth(i)->f32_to_bf16(in, 6, out);
+        tested_kernels(i)->f32_to_bf16(in, 6, out);
         assert_memory_equal(out, bf16, sizeof bf16);
-        gk_kernels_nth(i)->f32_to_f16(in, 6, out);
+        tested_kernels(i)->f32_to_f16(in, 6, out);
         assert_memory_equal(out, f16, sizeof f16);
     }
 }
@@ -183,8 +184,8 @@ static void vector_halves_are_the_scalar_ones_bit_for_bit(void **state)
         half[i] = (uint16_t)(i * 40503u); /* odd: each once, NaNs far from each other */
         memcpy(&wide[i], &bits, sizeof bits);
     }
-    for (int i = 0; gk_kernels_nth(i) != NULL; i++) {
-        const gk_kernels *k = gk_kernels_nth(i);
+    for (int i = 0; tested_kernels(i) != NULL; i++) {
+        const gk_kernels *k = tested_kernels(i);
         gk_kernels_scalar.f16_to_f32(half, 65536, fa);
         k->f16_to_f32(half, 65536, fb);
         assert_memory_equal(fa, fb, sizeof fa);
