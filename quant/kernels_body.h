@@ -266,20 +266,47 @@ static void peaks_bf16(const void *w, uint64_t group, uint64_t n, uint16_t *peak
 }
 
 typedef struct encoding {
-    lanes scale, zero, lo, hi;
+    lanes scale, inverse, zero, lo, hi;
+    lanes sure; /* a rounding by no more than this is that of the quotient */
     lanes error, square; /* of RUN weights at most */
 } encoding;
 
 /* How codes are bounded: in most groups nothing rounds to less than the first. */
 typedef enum bounds { BOTH, TOP, BOTH_AND_ZERO } bounds;
 
+static inline encoding encoding_of(float scale, const gk_grid *g)
+{
+    const float hi = g->hi, size = scale < 0 ? -scale : scale;
+    /* w * (1 / scale) is off by two roundings, w / scale by one, and with a zero point each by
+     * one more: 5 * 2^-24 of what is less than 4 * hi, or clamped by far */
+    const float sure = size > 0x1p-100f && size < 0x1p100f ? 0.5f - hi * 0x1p-19f : -1;
+
+    return (encoding){splat(scale), splat(1.0f / scale), splat(g->zero), splat(g->lo), splat(hi),
+                      splat(sure), splat(0), splat(0)};
+}
+
+INLINED lanes bounded(const encoding *e, lanes x, bounds how)
+{
+    const lanes at = how == BOTH_AND_ZERO ? add(x, e->zero) : x;
+
+    return lower(how == TOP ? at : upper(at, e->lo), e->hi);
+}
+
 /* Returns the codes as store_codes() takes them. */
 INLINED lanes encode_lanes(encoding *e, lanes w, bounds how)
 {
-    const lanes magic = splat(MAGIC), x = div16(w, e->scale);
-    const lanes at = how == BOTH_AND_ZERO ? add(x, e->zero) : x;
-    const lanes rounded = add(lower(how == TOP ? at : upper(at, e->lo), e->hi), magic);
+    const lanes magic = splat(MAGIC);
+#ifdef KERNELS_VECTOR /* a division takes longer than all the rest */
+    lanes x = bounded(e, mul(w, e->inverse), how), rounded = add(x, magic);
+    lanes q = sub(rounded, magic);
+    if (__builtin_expect(any_above(absolute(sub(x, q)), e->sure), 0)) {
+        rounded = add(bounded(e, div16(w, e->scale), how), magic);
+        q = sub(rounded, magic);
+    }
+#else
+    const lanes rounded = add(bounded(e, div16(w, e->scale), how), magic);
     const lanes q = sub(rounded, magic);
+#endif
     const lanes d = sub(w, mul(how == BOTH_AND_ZERO ? sub(q, e->zero) : q, e->scale));
 
     e->error = add(e->error, mul(d, d));
@@ -306,7 +333,7 @@ INLINED void encode_tail(encoding *e, const void *w, bool is_bf16, uint64_t n, b
 INLINED void encode_of(const void *w, bool is_bf16, uint64_t n, float scale, const gk_grid *g,
                        bounds how, int8_t *code, gk_sums *sums)
 {
-    encoding e = {splat(scale), splat(g->zero), splat(g->lo), splat(g->hi), splat(0), splat(0)};
+    encoding e = encoding_of(scale, g);
     const unsigned char *half = w;
     const float *whole = w;
 

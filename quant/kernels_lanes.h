@@ -35,6 +35,8 @@ typedef __m256 unit;
 typedef __m256d wide;
 #endif
 
+typedef int32_t unit_bits __attribute__((vector_size(UNIT)));
+
 /* Whole registers: GCC keeps a vector that is wider than one on the stack. */
 #define UNITS (LANES * 4 / UNIT)
 typedef struct lanes {
@@ -61,7 +63,17 @@ static inline lanes div16(lanes a, lanes b) { EACH(a.u[i] / b.u[i]); }
 /* the instructions compute a < b ? a : b (a > b ? a : b), NaN included */
 static inline lanes lower(lanes a, lanes b) { EACH(MIN_PS(a.u[i], b.u[i])); }
 static inline lanes upper(lanes a, lanes b) { EACH(MAX_PS(a.u[i], b.u[i])); }
+static inline lanes absolute(lanes a) { EACH((unit)((unit_bits)a.u[i] & INT32_MAX)); }
 #undef EACH
+static inline bool any_above(lanes a, lanes b)
+{
+#ifdef __AVX512F__
+    return _mm512_cmp_ps_mask(a.u[0], b.u[0], _CMP_GT_OQ) != 0;
+#else
+    return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(a.u[0], b.u[0], _CMP_GT_OQ),
+                                           _mm256_cmp_ps(a.u[1], b.u[1], _CMP_GT_OQ))) != 0;
+#endif
+}
 static inline void store(lanes a, float *out)
 {
     for (int i = 0; i < UNITS; i++)

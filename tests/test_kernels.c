@@ -157,6 +157,36 @@ static void vector_kernels_give_the_bytes_of_the_scalar_ones(void **state)
         }
 }
 
+/* A quotient that is a tie, or nearly: codes are those of the division. */
+static void ties_are_rounded_as_the_quotient(void **state)
+{
+    (void)state;
+    static float at[2048];
+    static int8_t a[2048], b[2048];
+    const gk_grid grids[] = {{-8, 7, 0}, {-8, 7, -5}, {-128, 127, 0}, {-128, 127, 77},
+                             {-INFINITY, 127, 0}};
+    for (int i = 0; tested_kernels(i) != NULL; i++)
+        for (int round = 0; round < 400; round++) {
+            const gk_grid *grid = &grids[round % 5];
+            float scale = weight();
+            gk_sums sa = {{0}, {0}}, sb = sa;
+            if (round % 7 == 0 && grid->lo > -1000)
+                scale *= 0x1p-110f;
+            if (scale == 0 || fabsf(scale) > 1e30f)
+                continue;
+            for (int k = 0; k < 2048; k++) {
+                const int ulp = (int)(next_random() % 7) - 3;
+                at[k] = ((float)((int)(next_random() % 254) - 126) + 0.5f) * scale;
+                for (int u = 0; u < abs(ulp); u++)
+                    at[k] = nextafterf(at[k], ulp < 0 ? -INFINITY : INFINITY);
+            }
+            gk_kernels_scalar.encode_f32(at, 2048, scale, grid, a, &sa);
+            tested_kernels(i)->encode_f32(at, 2048, scale, grid, b, &sb);
+            assert_memory_equal(a, b, sizeof a);
+            assert_memory_equal(&sa, &sb, sizeof sa);
+        }
+}
+
 static void conversions_round_to_even_and_keep_nan(void **state)
 {
     (void)state;
@@ -234,6 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vector_kernels_give_the_bytes_of_the_scalar_ones),
+        cmocka_unit_test(ties_are_rounded_as_the_quotient),
         cmocka_unit_test(conversions_round_to_even_and_keep_nan),
         cmocka_unit_test(vector_halves_are_the_scalar_ones_bit_for_bit),
         cmocka_unit_test(every_f16_survives_the_way_through_f32),

@@ -1,8 +1,9 @@
 /* tests/bench/limits.c - what the machine can do, and what the kernels do with it.
  *
  *   limits FILE     lines "NAME VALUE" for bench.sh: memcpy and read rates in GB/s, BLAS in
- *                   GFLOP/s; plain4 and plain8, GB/s of input, are what one thread reads and
- *                   writes when int4-g128 or int8-g128 cost nothing; then a table of kernels
+ *                   GFLOP/s; plain4 and plain8, GB/s of input, are what all threads (plain4-1:
+ *                   one) read and write when int4-g128 or int8-g128 cost nothing; then a table
+ *                   of kernels
  *
  * Each figure is the best of many short runs within a fixed time. */
 #include <fcntl.h>
@@ -75,14 +76,15 @@ static double read_rate(const char *path)
     return best / 1e9;
 }
 
-/* Reads tiles of bf16 and writes, to a new file in memory, the bytes that groups of 128 with
- * codes of so many bits take. 0 where there is no such place. */
-static double plain_rate(const char *path, int bits)
+/* Threads read tiles of bf16 and write, to a new file in memory, the bytes that groups of 128
+ * with codes of so many bits take. Returns GB/s of input; 0 where there is no such place. */
+static double plain_rate(const char *path, int bits, int threads)
 {
     const size_t in = (size_t)128 << 10, out = in / 256 * (size_t)(16 * bits + 2);
     const int from = open(path, O_RDONLY);
-    char *buf = malloc(in), name[] = "/dev/shm/grokkit-limits.XXXXXX";
+    char name[] = "/dev/shm/grokkit-limits.XXXXXX";
     const int to = mkstemp(name);
+    const long tiles = from < 0 ? 0 : (long)lseek(from, 0, SEEK_END) / (long)in;
     double best = 0;
 
     if (from < 0)
@@ -93,17 +95,22 @@ static double plain_rate(const char *path, int bits)
         if (ftruncate(to, 0) != 0)
             exit(1);
         const double start = now();
-        off_t at = 0;
-        for (; pread(from, buf, in, at * (off_t)in) == (ssize_t)in; at++)
-            if (pwrite(to, buf, out, at * (off_t)out) != (ssize_t)out)
-                exit(1);
-        const double rate = (double)at * (double)in / (now() - start);
+#pragma omp parallel num_threads(threads)
+        {
+            char *buf = malloc(in);
+#pragma omp for schedule(dynamic)
+            for (long at = 0; at < tiles; at++)
+                if (pread(from, buf, in, at * (off_t)in) != (ssize_t)in
+                    || pwrite(to, buf, out, at * (off_t)out) != (ssize_t)out)
+                    exit(1);
+            free(buf);
+        }
+        const double rate = (double)tiles * (double)in / (now() - start);
         best = rate > best ? rate : best;
     }
     if (to >= 0)
         close(to);
     close(from);
-    free(buf);
     return best / 1e9;
 }
 
@@ -242,8 +249,10 @@ int main(int argc, char **argv)
     printf("memcpy1 %.2f\n", copy_rate(1));
     printf("memcpy %.2f\n", copy_rate(threads));
     printf("read1 %.2f\n", read_rate(argv[1]));
-    printf("plain4 %.2f\n", plain_rate(argv[1], 4));
-    printf("plain8 %.2f\n", plain_rate(argv[1], 8));
+    printf("plain4-1 %.2f\n", plain_rate(argv[1], 4, 1));
+    printf("plain8-1 %.2f\n", plain_rate(argv[1], 8, 1));
+    printf("plain4 %.2f\n", plain_rate(argv[1], 4, threads));
+    printf("plain8 %.2f\n", plain_rate(argv[1], 8, threads));
     printf("gemm1 %.1f\n", product_rate());
     kernels();
     return 0;

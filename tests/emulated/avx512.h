@@ -86,6 +86,18 @@ static inline unsigned emu_movepi32_mask(__m512i a)
     return mask;
 }
 
+/* the one comparison that is used: greater */
+static inline unsigned emu_cmp_ps_mask(__m512 a, __m512 b, int how)
+{
+    unsigned mask = 0;
+
+    if (how != _CMP_GT_OQ)
+        __builtin_trap();
+    for (int i = 0; i < 16; i++)
+        mask |= (unsigned)(a[i] > b[i]) << i;
+    return mask;
+}
+
 static inline __m256 emu_half(__m512 a, int half)
 {
     __m256 r;
@@ -94,7 +106,9 @@ static inline __m256 emu_half(__m512 a, int half)
     return r;
 }
 
-#undef _mm512_extractf32x8_ps /* clang's is a macro */
+#undef _mm512_extractf32x8_ps /* these are macros in some headers */
+#undef _mm512_cmp_ps_mask
+#define _mm512_cmp_ps_mask          emu_cmp_ps_mask
 #define _mm512_min_ps               emu_min_ps
 #define _mm512_max_ps               emu_max_ps
 #define _mm512_reduce_max_ps        emu_reduce_max_ps
