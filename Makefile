@@ -33,7 +33,7 @@ LIB_OBJ  := $(call obj,$(LIB_SRC)) $(foreach isa,avx2 avx512,$(BLOCKS:%=$(B)/%_$
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 TOOLS    := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 
-.PHONY: all demo test bench lint fmt deps install uninstall clean interop interop-full valgrind
+.PHONY: all demo test bench bench-json lint fmt deps install uninstall clean interop interop-full valgrind
 .SECONDARY: $(call obj,$(TEST_SRC) $(TOOL_SRC))
 all: $(B)/grokkit
 	$(Q)ln -sfn $(B:build/%=%)/grokkit build/grokkit
@@ -76,7 +76,7 @@ deps:
 	$(Q)CC='$(CC)' tests/deps.sh
 
 # with goals that start from nothing, packages come before anything is compiled
-demo test bench: deps
+demo test bench bench-json: deps
 demo:
 	$(Q)$(MAKE) --no-print-directory config=$(config) all
 	$(Q)tests/demo.sh build/$(config)/grokkit
@@ -85,9 +85,9 @@ test:
 	$(Q)$(MAKE) --no-print-directory config=$(config) all tests-built
 	$(Q)tests/run.sh $(B)
 
-bench:
+bench bench-json:
 	$(Q)$(MAKE) --no-print-directory config=$(config) all tests-built
-	$(Q)tests/bench/bench.sh $(B)
+	$(Q)tests/bench/bench.sh $(B) $(if $(filter bench-json,$@),--json)
 
 # loaded before libc, it lets single system calls fail
 $(B)/tests/fault/shim.so: tests/fault/shim.c
