@@ -214,12 +214,31 @@ static bool set_importance(gk_plan *p, const gk_gguf_model *m, gk_plan_item *ite
                          gk_cols(item->from), &item->importance, err);
 }
 
+/* What two bits and no statistics make of a matrix is noise. */
+static bool prove_importance(const gk_plan *p, const gk_gguf_model *m, const gk_plan_item *item,
+                             gk_err *err)
+{
+    place at;
+
+    if (!p->options.target->is_gguf || item->to.kind != GK_SCHEME_CAST || item->importance != NULL)
+        return true;
+    if (!find_place(m, item->from, &at, err))
+        return false;
+    if (!gk_mix_needs_importance(p->mix, at.name, item->to.cast))
+        return true;
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s needs an importance matrix, as in llama-quantize: %s",
+            gk_mix_name(p->mix),
+            p->options.stats == NULL ? "give --stats FILE, made by llama-imatrix, or --scheme Q2_K"
+                                     : "the file of --stats says nothing of this tensor");
+    return gk_fail_at(err, NULL, item->from->name);
+}
+
 bool gk_gguf_importance(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;
     uint64_t n = 0, without = 0;
 
-    if (p->options.stats == NULL)
+    if (p->options.stats == NULL && !p->options.target->is_gguf)
         return true;
     if (!gk_gguf_model_read(p->from, &m, err))
         return false;
@@ -229,12 +248,14 @@ bool gk_gguf_importance(gk_plan *p, gk_err *err)
                            || (item->to.kind == GK_SCHEME_CAST && gk_dtype_is_block(item->to.cast));
         if (!coded)
             continue;
-        if (!set_importance(p, &m, item, err))
+        if (p->options.stats != NULL && !set_importance(p, &m, item, err))
+            return false;
+        if (!prove_importance(p, &m, item, err))
             return false;
         n++;
         without += item->importance == NULL;
     }
-    return without == 0
+    return p->options.stats == NULL || without == 0
            || gk_findings_addf(&p->notes, "stats", GK_NOTE, NULL, NULL, err,
                                "%" PRIu64 " of %" PRIu64 " quantized tensors have no statistics",
                                without, n);
