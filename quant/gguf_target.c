@@ -175,12 +175,44 @@ static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_
                item->to.name, err);
 }
 
+/* How far back a token looks; 0: to the first. As transformers' configurations read it, where
+ * an absent sliding_window of Mistral is 4096 and Qwen2 has a switch beside it. */
+static uint64_t window_of(const gk_json *config)
+{
+    const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+    const char *name = text == NULL ? "" : text;
+    const bool mistral = strcmp(name, "MistralForCausalLM") == 0;
+    const bool qwen2 = strcmp(name, "Qwen2ForCausalLM") == 0;
+    const gk_json *window = gk_json_get(config, "sliding_window");
+    uint64_t n = window == NULL && (mistral || qwen2) ? 4096 : 0;
+    bool on = mistral || strcmp(name, "MixtralForCausalLM") == 0;
+
+    if (qwen2)
+        gk_json_as_bool(gk_json_get(config, "use_sliding_window"), &on);
+    gk_json_as_uint(window, &n);
+    return on ? n : 0;
+}
+
+/* llama.cpp has no window for llama and qwen2 (src/models/llama.cpp, qwen2.cpp), nor has its
+ * converter a key for it (conversion/llama.py, qwen.py @7bca1fd9). */
+static bool say_window(gk_plan *p, const gk_gguf_model *m, gk_err *err)
+{
+    const uint64_t window = p->from->gguf != NULL ? 0 : window_of(p->from->config);
+    const uint64_t context = size_in(p->from->config, "max_position_embeddings", NULL);
+
+    return window == 0 || (context > 0 && context <= window)
+           || gk_findings_addf(&p->notes, "window", GK_WARN, "config.json", NULL, err,
+                               "sliding_window %" PRIu64 " has no place in a GGUF of architecture "
+                               "%s: in contexts longer than that llama.cpp attends to all tokens, "
+                               "and computes other values than this model", window, m->arch);
+}
+
 bool gk_gguf_fit(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;
 
     p->mix = -1;
-    if (!gk_gguf_model_read(p->from, &m, err))
+    if (!gk_gguf_model_read(p->from, &m, err) || !say_window(p, &m, err))
         return false;
     for (uint64_t i = 0; i < p->n_items; i++)
         if (!fit_type(p, &m, &p->item[i], err))
