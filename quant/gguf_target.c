@@ -437,6 +437,22 @@ static bool make_factors(gk_plan *p, const gk_gguf_model *m, gk_err *err)
                             *dim, l.factor);
 }
 
+bool gk_model_rope_factors(const gk_catalog *c, uint64_t n, float *out)
+{
+    const gk_gguf_model m = {.heads = size_in(c->config, "num_attention_heads", NULL)};
+    const uint64_t head_dim = gk_gguf_head_dim(c->config, &m);
+    const char *type;
+    const gk_json *scaling = gk_rope_scaling(c->config, &type);
+    gk_err ignored = {0};
+    gk_llama3 l;
+
+    if (type == NULL || strcmp(type, "llama3") != 0 || head_dim / 2 != n
+        || !gk_llama3_read(scaling, &l, &ignored))
+        return false;
+    gk_llama3_factors(&l, gk_gguf_rope_base(c->config), head_dim, out);
+    return true;
+}
+
 bool gk_gguf_entries(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;

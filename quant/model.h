@@ -33,4 +33,8 @@ uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n
 bool gk_decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
                void *scratch, gk_err *err);
 
+/* Fills out with the n rope factors that a GGUF of this model has as a tensor
+ * (formats/rope_factors.h). False: its config asks for none, or for another number. */
+bool gk_model_rope_factors(const gk_catalog *c, uint64_t n, float *out);
+
 #endif
