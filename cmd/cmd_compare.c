@@ -62,8 +62,21 @@ static void add_json(const job *j, const gk_comparison *c, gk_text *t)
     gk_json_uint(t, "different", c->different);
     gk_json_uint(t, "only_a", c->only_a);
     gk_json_uint(t, "only_b", c->only_b);
+    gk_json_uint(t, "derived", c->derived);
     gk_json_close(t, '}');
     gk_json_close(t, '}');
+}
+
+/* What a tensor is that one side has no need of. */
+static void add_derived(const gk_comparison *c, gk_text *t)
+{
+    for (uint64_t i = 0; i < c->n; i++) {
+        const gk_tensor_error *r = &c->row[i];
+        if (r->derived)
+            gk_text_printf(t, "note: %s of %c is what rope_scaling in %c's config says\n",
+                           r->a != NULL ? r->a->name : r->b->name, r->a != NULL ? 'A' : 'B',
+                           r->a != NULL ? 'B' : 'A');
+    }
 }
 
 static gk_table fill_table(const gk_comparison *c)
@@ -80,6 +93,7 @@ static gk_table fill_table(const gk_comparison *c)
         gk_table_cell(&table, r->b != NULL ? gk_tensor_kind(r->b) : "-");
         if (r->equal || !r->comparable) {
             gk_table_cell(&table, r->equal ? "equal"
+                                  : r->derived ? "derived"
                                   : r->a == NULL ? "only in B"
                                   : r->b == NULL ? "only in A" : "not comparable");
             gk_table_cell(&table, "");
@@ -104,6 +118,8 @@ static bool write_page(const job *j, const gk_comparison *c, gk_err *err)
     gk_page_fact(&t, "different", "%" PRIu64, c->different);
     gk_page_fact(&t, "only in A", "%" PRIu64, c->only_a);
     gk_page_fact(&t, "only in B", "%" PRIu64, c->only_b);
+    if (c->derived > 0)
+        gk_page_fact(&t, "derived", "%" PRIu64, c->derived);
     gk_page_heading(&t, "Tensors");
     gk_page_table(&t, &table);
     const bool ok = gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), err);
@@ -121,6 +137,7 @@ static void add_text(const job *j, const gk_comparison *c, gk_text *t)
     gk_text_printf(t, "\n%" PRIu64 " equal, %" PRIu64 " different, %" PRIu64 " only in A, %" PRIu64
                    " only in B; relative error over all %.3e\n",
                    c->equal, c->different, c->only_a, c->only_b, c->rel_error);
+    add_derived(c, t);
 }
 
 int cmd_compare(const gk_cli *cli)

@@ -81,7 +81,7 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_STATS] = {
         .name = "stats", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_QUANTIZE,
         .help = "E[x^2] of the inputs of each matrix, which weighs errors: an imatrix of "
-                "llama.cpp, GGUF or .dat",
+                "llama.cpp, GGUF or .dat; --scheme Q2_K_S needs it",
     },
     [GK_OPT_DTYPE] = {
         .name = "dtype", .kind = GK_KIND_CHOICE, .choice = {"bf16", "f16", "f32"},
@@ -213,7 +213,7 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_SPOOL] = {
         .name = "spool", .kind = GK_KIND_STRING, .metavar = "DIR",
         .commands = GK_CMD_ALL & ~GK_CMD_VERSION,
-        .help = "unpack compressed archives into a nameless file in DIR",
+        .help = "unpack compressed archives and files into a nameless file in DIR",
     },
     [GK_OPT_PROGRESS] = {
         .name = "progress", .kind = GK_KIND_CHOICE, .choice = {"auto", "always", "never", "json"},

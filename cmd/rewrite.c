@@ -341,6 +341,28 @@ static bool take_up(job *j, bool force, gk_err *err)
     return err->code == GK_OK;
 }
 
+/* What of the directory OUT will not have, though a person may count on it. */
+static bool note_left_out(const job *j, const char *code, gk_err *err)
+{
+    const gk_catalog *c = j->model;
+    gk_text list = {0};
+    bool ok = code == NULL
+              || gk_findings_addf(&j->plan->notes, "code", GK_NOTE, NULL, NULL, err,
+                                  "left out, as it knows the tensors by their old names: %.300s",
+                                  code);
+
+    for (uint64_t i = 0; i < c->n_folders; i++)
+        gk_text_printf(&list, "%s%s/", i > 0 ? ", " : "", c->folder[i]);
+    ok = ok && gk_text_ok(&list, err)
+         && (list.len == 0
+             || gk_findings_addf(&j->plan->notes, "folders", GK_NOTE, NULL, NULL, err,
+                                 "%" PRIu64 " folder%s in MODEL %s not copied: %.300s",
+                                 c->n_folders, c->n_folders == 1 ? "" : "s",
+                                 c->n_folders == 1 ? "is" : "are", list.data));
+    gk_text_free(&list);
+    return ok;
+}
+
 const char *gk_rewrite_format(const gk_cli *cli, const char *otherwise)
 {
     const char *to = gk_cli_string(cli, GK_OPT_TO);
@@ -357,6 +379,7 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     const char *dtype = gk_cli_string(cli, GK_OPT_DTYPE);
     gk_scheme plain;
     job j = {.cli = cli, .out = cli->arg[1], .start = now()};
+    const char *code = NULL;
     gk_text text = {0};
     gk_err err = {0}, later = {0};
     int status;
@@ -373,7 +396,9 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     bool ok = j.model != NULL && (stats == NULL || read != NULL)
               && gguf_name(&j, options, j.model->arena, &err)
               && (dry || gk_cli_has(cli, GK_OPT_RESUME) || may_write(&j, force, &err));
-    ok = ok && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
+    ok = ok && (options->target->is_gguf || gk_model_drop_code(j.model, &code, &err))
+         && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
+         && (options->target->is_gguf || note_left_out(&j, code, &err))
          && (dry || take_up(&j, force, &err))
          && (dry || j.finished
              || (may_write(&j, force, &err) && may_write_files(&j, force, &err)));

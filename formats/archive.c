@@ -51,7 +51,7 @@ static const magic magics[] = {
     {"\x28\xB5\x2F\xFD", 0, 4, GK_ARCHIVE_ZSTD, NULL},
     {"7z\xBC\xAF\x27\x1C", 0, 6, GK_ARCHIVE_NOT, "7z"},
     {"Rar!\x1A\x07", 0, 6, GK_ARCHIVE_NOT, "RAR"},
-    {"BZh", 0, 3, GK_ARCHIVE_NOT, "bzip2"},
+    {"BZh", 0, 3, GK_ARCHIVE_BZIP2, NULL},
     {"\x04\x22\x4D\x18", 0, 4, GK_ARCHIVE_NOT, "lz4"},
 };
 
@@ -65,6 +65,7 @@ static const ending endings[] = {
     {".tar", GK_ARCHIVE_TAR},      {".zip", GK_ARCHIVE_ZIP},   {".tgz", GK_ARCHIVE_GZIP},
     {".tar.gz", GK_ARCHIVE_GZIP},  {".tar.xz", GK_ARCHIVE_XZ}, {".txz", GK_ARCHIVE_XZ},
     {".tar.zst", GK_ARCHIVE_ZSTD}, {".tzst", GK_ARCHIVE_ZSTD},
+    {".tar.bz2", GK_ARCHIVE_BZIP2}, {".tbz2", GK_ARCHIVE_BZIP2},
 };
 
 static bool is_weights(const char *name)
@@ -110,7 +111,7 @@ bool gk_archive_look(const gk_source *s, gk_archive_kind *kind, gk_err *err)
             return true;
         gk_fail(err, GK_ERR_UNSUPPORTED, 0,
                 "a %s file: of archives, only tar (also with gzip, xz, "
-                "zstd) and zip are read",
+                "zstd, bzip2) and zip are read",
                 m->unread);
         return gk_fail_at(err, gk_path_base(s->path), NULL);
     }
@@ -409,7 +410,8 @@ static bool inflate_chosen(gk_catalog *c, gk_archived **chosen, uint64_t n, gk_e
     return true;
 }
 
-/* Makes *s the directory of the chosen entries, whose paths have skip bytes in common. */
+/* Makes *s the directory of the chosen entries, whose paths have skip bytes in common; or the
+ * lone file. */
 static bool make_source(gk_catalog *c, gk_source *s, gk_archived **chosen, uint64_t n, size_t skip,
                         gk_err *err)
 {
@@ -431,7 +433,9 @@ static bool make_source(gk_catalog *c, gk_source *s, gk_archived **chosen, uint6
         if (member[i] == NULL)
             return false;
     }
-    s->is_dir = true;
+    s->is_dir = !x->lone;
+    if (x->lone)
+        s->path = name[0];
     s->name = name;
     s->n_names = n;
     s->member = member;
@@ -467,6 +471,24 @@ static bool take_folder(gk_catalog *c, gk_source *s, gk_err *err)
     return inflate_chosen(c, list, n, err) && make_source(c, s, list, n, len + (len > 0), err);
 }
 
+/* Of a packed file of weights the name it had before it was packed; "" of anything else, and
+ * NULL is NOMEM. */
+static const char *lone_name(gk_catalog *c, const char *path, gk_archive_kind kind, gk_err *err)
+{
+    static const char *const packers[] = {".gz", ".xz", ".zst", ".bz2"};
+    const char *base = gk_path_base(path);
+
+    for (size_t i = 0; kind >= GK_ARCHIVE_GZIP && i < sizeof packers / sizeof packers[0]; i++) {
+        if (!gk_ends_with(base, packers[i]))
+            continue;
+        const char *name
+            = gk_arena_strn(c->arena, base, strlen(base) - strlen(packers[i]), err);
+        if (name == NULL || is_weights(name))
+            return name;
+    }
+    return "";
+}
+
 bool gk_archive_open(gk_catalog *c, gk_source *s, gk_archive_kind kind,
                      const gk_open_options *options, gk_err *err)
 {
@@ -478,9 +500,13 @@ bool gk_archive_open(gk_catalog *c, gk_source *s, gk_archive_kind kind,
     c->archive = x;
     x->spool.options = options;
     x->file = gk_file_open(c->arena, s->path, err);
-    if (x->file == NULL)
+    const char *lone = x->file == NULL ? NULL : lone_name(c, s->path, kind, err);
+    if (lone == NULL)
         return false;
-    ok = kind == GK_ARCHIVE_ZIP ? list_zip(c, &torch, err) : gk_tar_list(c, kind, err);
+    x->lone = lone[0] != '\0';
+    ok = x->lone                  ? gk_packed_list(c, kind, lone, err)
+         : kind == GK_ARCHIVE_ZIP ? list_zip(c, &torch, err)
+                                  : gk_tar_list(c, kind, err);
     if (ok && torch) {
         gk_archive_close(x);
         c->archive = NULL;

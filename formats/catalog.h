@@ -114,7 +114,9 @@ typedef struct gk_catalog {
     gk_stored   *stored;
     gk_tensor   *tensor;    /* in natural order of their names                */
     gk_extra    *extra;
-    uint64_t     n_inputs, n_stored, n_tensors, n_extras;
+    const char **folder;    /* names of folders in the directory: nothing in them is read */
+    uint64_t     n_inputs, n_stored, n_tensors, n_extras, n_folders;
+    bool         renamed;   /* tensors have not the names that code beside them knows */
     gk_json     *config;    /* config.json (of a GGUF: made of its keys), or NULL */
     char        *config_text;
     uint64_t     config_len;

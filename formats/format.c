@@ -72,7 +72,8 @@ static bool is_weights_or_about_them(const char *name)
 static bool list_extras(gk_catalog *c, const gk_source *s, gk_err *err)
 {
     c->extra = gk_arena_alloc(c->arena, s->n_names, sizeof *c->extra, err);
-    if (c->extra == NULL)
+    c->folder = gk_arena_alloc(c->arena, s->n_names, sizeof *c->folder, err);
+    if (c->extra == NULL || c->folder == NULL)
         return false;
     for (uint64_t i = 0; i < s->n_names; i++) {
         gk_extra *e = &c->extra[c->n_extras];
@@ -89,7 +90,11 @@ static bool list_extras(gk_catalog *c, const gk_source *s, gk_err *err)
         if (e->path == NULL)
             return false;
         e->bytes = gk_path_bytes(e->path);
-        if (gk_path_kind_of(e->path) == GK_PATH_FILE)
+        const gk_path_kind kind = gk_path_kind_of(e->path);
+        if (kind == GK_PATH_DIR
+            && (c->format != gk_reader_grok1.name || strcmp(s->name[i], "ckpt-0") != 0))
+            c->folder[c->n_folders++] = s->name[i];
+        if (kind == GK_PATH_FILE)
             c->n_extras++;
     }
     return true;

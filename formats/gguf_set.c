@@ -68,27 +68,15 @@ static char *part_name(const set *s, int prefix, uint64_t no)
 
 /* ---- what is there --------------------------------------------------------------- */
 
-static bool has_magic(const char *path)
-{
-    gk_err ignored = {0};
-    gk_arena *a = gk_arena_new(&ignored);
-    gk_file *f = a == NULL ? NULL : gk_file_open(a, path, &ignored);
-    char magic[4] = "";
-    const bool is = f != NULL && f->size >= 4 && gk_file_read(f, 0, magic, 4, &ignored)
-                    && memcmp(magic, "GGUF", 4) == 0;
-
-    gk_file_close(f);
-    gk_arena_free(a);
-    return is;
-}
-
 static bool gguf_is(const gk_source *s)
 {
+    unsigned char magic[4];
     bool any = false;
 
     if (!s->is_dir)
         return gk_ends_with(s->path, SUFFIX)
-               || (gk_path_kind_of(s->path) == GK_PATH_FILE && has_magic(s->path));
+               || ((s->member != NULL || gk_path_kind_of(s->path) == GK_PATH_FILE)
+                   && gk_source_head(s, magic, 4) && memcmp(magic, "GGUF", 4) == 0);
     for (uint64_t i = 0; i < s->n_names; i++) {
         any |= gk_ends_with(s->name[i], SUFFIX);
         if (gk_ends_with(s->name[i], ".safetensors"))
@@ -266,7 +254,8 @@ static bool gguf_open(gk_catalog *c, const gk_source *source, gk_err *err)
         const char *dir = gk_path_dir(c->arena, source->path, err);
         if (dir == NULL)
             return false;
-        s.folder = (gk_source){.path = dir, .is_dir = true};
+        if (source->member == NULL)
+            s.folder = (gk_source){.path = dir, .is_dir = true};
         s.first = gk_path_base(source->path);
     }
     c->input = gk_arena_alloc(c->arena, 1, sizeof *c->input, err);

@@ -153,6 +153,7 @@ bool gk_grok1_rename(gk_catalog *c, gk_err *err)
                                   n, forms[f].from)
                 || !gk_catalog_set(c, c->tensor, c->n_tensors, err)))
             return false;
+        c->renamed |= n > 0;
     }
     return true;
 }

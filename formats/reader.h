@@ -6,7 +6,7 @@
 #include "formats/catalog.h"
 
 /* What a person pointed at, looked at once for all sniffers. An archive is a directory
- * whose files are members. */
+ * whose files are members; a packed file is the file that is in it, the one member. */
 typedef struct gk_source {
     const char  *path;  /* links resolved down to files and folders that exist */
     const char  *index; /* the *.index.json that was named, or NULL            */

@@ -22,6 +22,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "formats/grok2.h"
 #include "formats/protobuf.h"
 #include "formats/vocabulary_parts.h"
 
@@ -351,7 +352,9 @@ bool gk_vocabulary_from_sentencepiece(gk_vocabulary *v, const gk_catalog *c, con
 
     v->file = extra->name;
     v->kind = GK_SENTENCEPIECE;
-    v->add_bos = true; /* as llama.cpp does it when nothing is said */
+    /* as llama.cpp does it when nothing is said; but a Grok-1 is given texts as they are
+     * (xai-org/grok-1 runners.py, InferenceRunner.run: SentencePiece's encode(prompt)) */
+    v->add_bos = gk_family_of(c->config) != GK_FAMILY_GROK1;
     v->add_space_prefix = v->remove_extra_whitespaces = true;
     l.err = l.p.err = err;
     gk_file *file = gk_extra_open(v->arena, extra, err);

@@ -111,6 +111,8 @@ gk_file *gk_source_file(gk_arena *a, const gk_source *s, const char *name, gk_er
 
 bool gk_source_head(const gk_source *s, unsigned char *buf, uint64_t n)
 {
+    if (!s->is_dir && s->member != NULL)
+        return s->member[0]->size >= n && gk_file_read(s->member[0], 0, buf, n, NULL);
     gk_arena *a = s->is_dir ? NULL : gk_arena_new(NULL);
     gk_file *f = a == NULL ? NULL : gk_file_open(a, s->path, NULL);
     const bool ok = f != NULL && f->size >= n && gk_file_read(f, 0, buf, n, NULL);

@@ -1,4 +1,4 @@
-/* formats/tar.c - the members of a tar file, through libarchive.
+/* formats/tar.c - the members of a tar file, or a packed file, through libarchive.
  *
  *   member    each: header of 512 bytes (more in front for long names), data, zeros up to
  *             a multiple of 512
@@ -7,18 +7,24 @@
  * Source: POSIX.1-2017 pax, "ustar Interchange Format"; libarchive's tar(5). libarchive parses,
  * and reads only through the callbacks below: it never sees a path. It does not tell where the
  * data of a member lies, so that is computed from how far it has read, and proven: by the
- * bytes that it returns, and by where it finds the next header. */
+ * bytes that it returns, and by where it finds the next header.
+ *
+ * A file that is packed without a tar ends, as gzip, in CRC-32 and length of what it unpacks to
+ * (RFC 1952 2.3.1), which libarchive does not compare. The other three have checksums that
+ * their libraries do. */
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
 #include <locale.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "formats/archive.h"
 #include "formats/checked.h"
 
-#define BLOCK_BYTES 512u
-#define CHUNK_BYTES (64u << 10)
+#define BLOCK_BYTES   512u
+#define CHUNK_BYTES   (64u << 10)
+#define TRAILER_BYTES 8u /* of gzip: u32 CRC, u32 length modulo 2^32 */
 
 typedef struct tar {
     gk_catalog *c;
@@ -84,7 +90,7 @@ static bool refuse(tar *t)
                    text != NULL ? text : "libarchive refuses it");
 }
 
-static bool begin(tar *t, gk_archive_kind kind)
+static bool begin(tar *t, gk_archive_kind kind, int (*format)(struct archive *))
 {
     int status = ARCHIVE_OK;
 
@@ -98,11 +104,13 @@ static bool begin(tar *t, gk_archive_kind kind)
         status = archive_read_support_filter_xz(t->a);
     else if (kind == GK_ARCHIVE_ZSTD)
         status = archive_read_support_filter_zstd(t->a);
+    else if (kind == GK_ARCHIVE_BZIP2)
+        status = archive_read_support_filter_bzip2(t->a);
     /* a library that lacks the codec would start another program for it */
     if (status != ARCHIVE_OK)
         return gk_fail(t->err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
                        "this libarchive cannot unpack it: %s", archive_error_string(t->a));
-    if (archive_read_support_format_tar(t->a) != ARCHIVE_OK)
+    if (format(t->a) != ARCHIVE_OK)
         return refuse(t);
     archive_read_set_read_callback(t->a, read_chunk);
     archive_read_set_skip_callback(t->a, skip_bytes);
@@ -301,13 +309,72 @@ bool gk_tar_list(gk_catalog *c, gk_archive_kind kind, gk_err *err)
     /* libarchive turns names into those of the thread's locale: let that be no change */
     const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     const locale_t before = utf8 == (locale_t)0 ? utf8 : uselocale(utf8);
-    const bool ok = begin(&t, kind) && list(&t);
+    const bool ok = begin(&t, kind, archive_read_support_format_tar) && list(&t);
 
     archive_read_free(t.a);
     if (utf8 != (locale_t)0) {
         uselocale(before);
         freelocale(utf8);
     }
+    gk_free(t.chunk);
+    return ok || gk_fail_at(err, c->archive->file->name, NULL);
+}
+
+/* ---- a packed file --------------------------------------------------------------------- */
+
+static bool check_trailer(const tar *t, uint32_t crc, uint64_t bytes)
+{
+    const uint64_t at = t->x->file->size - TRAILER_BYTES; /* its header alone is longer */
+    unsigned char trailer[TRAILER_BYTES];
+
+    if (!gk_file_read(t->x->file, at, trailer, sizeof trailer, t->err))
+        return false;
+    return (gk_load_u32(trailer) == crc && gk_load_u32(trailer + 4) == (uint32_t)bytes)
+           || gk_fail(t->err, GK_ERR_FORMAT, at,
+                      "CRC or length of the unpacked bytes is not what gzip's trailer says: the "
+                      "file is damaged, or several joined into one (unpack it with gunzip, then)");
+}
+
+/* Its length is known only at its end, so room is taken as it grows. */
+static bool unpack_all(tar *t, gk_archive_kind kind, gk_archived *e)
+{
+    struct archive_entry *entry;
+    uint64_t off;
+    uint32_t crc = 0;
+    const void *buf;
+    size_t len;
+    la_int64_t at;
+    int status = archive_read_next_header(t->a, &entry);
+
+    if (status != ARCHIVE_OK)
+        return status == ARCHIVE_EOF ? gk_fail(t->err, GK_ERR_FORMAT, 0, "it unpacks to nothing")
+                                     : refuse(t);
+    /* the raw format takes anything, also what no filter knew */
+    if (archive_filter_count(t->a) != 2)
+        return gk_fail(t->err, GK_ERR_FORMAT, 0, "damaged, or compressed twice");
+    while ((status = archive_read_data_block(t->a, &buf, &len, &at)) == ARCHIVE_OK) {
+        if (at < 0 || (uint64_t)at != e->bytes)
+            return gk_fail(t->err, GK_ERR_FORMAT, GK_NO_OFF, "it unpacks to a file with holes");
+        if (!gk_spool_reserve(t->c->arena, &t->x->spool, len, t->x->file->size, &off, t->err)
+            || !gk_spool_put(&t->x->spool, off, buf, len, t->err))
+            return false;
+        crc = (uint32_t)crc32_z(crc, buf, len);
+        e->bytes += len;
+    }
+    if (status != ARCHIVE_EOF)
+        return refuse(t);
+    e->spooled = e->bytes > 0;
+    return kind != GK_ARCHIVE_GZIP || check_trailer(t, crc, e->bytes);
+}
+
+bool gk_packed_list(gk_catalog *c, gk_archive_kind kind, const char *name, gk_err *err)
+{
+    tar t = {.c = c, .x = c->archive, .err = err};
+    gk_archived e = {.path = name};
+    const bool ok = begin(&t, kind, archive_read_support_format_raw) && unpack_all(&t, kind, &e)
+                    && gk_archive_add(c, &e, err);
+
+    archive_read_free(t.a);
     gk_free(t.chunk);
     return ok || gk_fail_at(err, c->archive->file->name, NULL);
 }

@@ -78,6 +78,12 @@ bool gk_mix_quantizes(const char *name, int n_dims)
            && strstr(name, "ffn_gate_inp.weight") == NULL;
 }
 
+bool gk_mix_needs_importance(int mix, const char *name, gk_dtype type)
+{
+    return mix == Q2_K_S && type == GK_Q2_K && strcmp(name, "token_embd.weight") != 0
+           && strcmp(name, "output.weight") != 0;
+}
+
 /* ---- choices ---------------------------------------------------------------------- */
 
 /* The first and the last eighth of the layers, and every third between. */

@@ -40,4 +40,8 @@ gk_dtype gk_mix_fallback(gk_dtype type, uint64_t n_cols);
 /* Returns false for a tensor that stays as it is: vectors, norms, the router. */
 bool gk_mix_quantizes(const char *name, int n_dims);
 
+/* Returns whether llama-quantize refuses to make a tensor of that type in a file of that mix
+ * without an imatrix (tensor_requires_imatrix): Q2_K, but for embeddings and head, of Q2_K_S. */
+bool gk_mix_needs_importance(int mix, const char *name, gk_dtype type);
+
 #endif

@@ -175,12 +175,44 @@ static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_
                item->to.name, err);
 }
 
+/* How far back a token looks; 0: to the first. As transformers' configurations read it, where
+ * an absent sliding_window of Mistral is 4096 and Qwen2 has a switch beside it. */
+static uint64_t window_of(const gk_json *config)
+{
+    const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+    const char *name = text == NULL ? "" : text;
+    const bool mistral = strcmp(name, "MistralForCausalLM") == 0;
+    const bool qwen2 = strcmp(name, "Qwen2ForCausalLM") == 0;
+    const gk_json *window = gk_json_get(config, "sliding_window");
+    uint64_t n = window == NULL && (mistral || qwen2) ? 4096 : 0;
+    bool on = mistral || strcmp(name, "MixtralForCausalLM") == 0;
+
+    if (qwen2)
+        gk_json_as_bool(gk_json_get(config, "use_sliding_window"), &on);
+    gk_json_as_uint(window, &n);
+    return on ? n : 0;
+}
+
+/* llama.cpp has no window for llama and qwen2 (src/models/llama.cpp, qwen2.cpp), nor has its
+ * converter a key for it (conversion/llama.py, qwen.py @7bca1fd9). */
+static bool say_window(gk_plan *p, const gk_gguf_model *m, gk_err *err)
+{
+    const uint64_t window = p->from->gguf != NULL ? 0 : window_of(p->from->config);
+    const uint64_t context = size_in(p->from->config, "max_position_embeddings", NULL);
+
+    return window == 0 || (context > 0 && context <= window)
+           || gk_findings_addf(&p->notes, "window", GK_WARN, "config.json", NULL, err,
+                               "sliding_window %" PRIu64 " has no place in a GGUF of architecture "
+                               "%s: in contexts longer than that llama.cpp attends to all tokens, "
+                               "and computes other values than this model", window, m->arch);
+}
+
 bool gk_gguf_fit(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;
 
     p->mix = -1;
-    if (!gk_gguf_model_read(p->from, &m, err))
+    if (!gk_gguf_model_read(p->from, &m, err) || !say_window(p, &m, err))
         return false;
     for (uint64_t i = 0; i < p->n_items; i++)
         if (!fit_type(p, &m, &p->item[i], err))
@@ -214,12 +246,31 @@ static bool set_importance(gk_plan *p, const gk_gguf_model *m, gk_plan_item *ite
                          gk_cols(item->from), &item->importance, err);
 }
 
+/* What two bits and no statistics make of a matrix is noise. */
+static bool prove_importance(const gk_plan *p, const gk_gguf_model *m, const gk_plan_item *item,
+                             gk_err *err)
+{
+    place at;
+
+    if (!p->options.target->is_gguf || item->to.kind != GK_SCHEME_CAST || item->importance != NULL)
+        return true;
+    if (!find_place(m, item->from, &at, err))
+        return false;
+    if (!gk_mix_needs_importance(p->mix, at.name, item->to.cast))
+        return true;
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s needs an importance matrix, as in llama-quantize: %s",
+            gk_mix_name(p->mix),
+            p->options.stats == NULL ? "give --stats FILE, made by llama-imatrix, or --scheme Q2_K"
+                                     : "the file of --stats says nothing of this tensor");
+    return gk_fail_at(err, NULL, item->from->name);
+}
+
 bool gk_gguf_importance(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;
     uint64_t n = 0, without = 0;
 
-    if (p->options.stats == NULL)
+    if (p->options.stats == NULL && !p->options.target->is_gguf)
         return true;
     if (!gk_gguf_model_read(p->from, &m, err))
         return false;
@@ -229,12 +280,14 @@ bool gk_gguf_importance(gk_plan *p, gk_err *err)
                            || (item->to.kind == GK_SCHEME_CAST && gk_dtype_is_block(item->to.cast));
         if (!coded)
             continue;
-        if (!set_importance(p, &m, item, err))
+        if (p->options.stats != NULL && !set_importance(p, &m, item, err))
+            return false;
+        if (!prove_importance(p, &m, item, err))
             return false;
         n++;
         without += item->importance == NULL;
     }
-    return without == 0
+    return p->options.stats == NULL || without == 0
            || gk_findings_addf(&p->notes, "stats", GK_NOTE, NULL, NULL, err,
                                "%" PRIu64 " of %" PRIu64 " quantized tensors have no statistics",
                                without, n);
@@ -382,6 +435,22 @@ static bool make_factors(gk_plan *p, const gk_gguf_model *m, gk_err *err)
     return gk_findings_addf(&p->notes, "rope", GK_NOTE, NULL, e->name, err,
                             "%" PRIu64 " factors, made of rope_scaling: type llama3, factor %g",
                             *dim, l.factor);
+}
+
+bool gk_model_rope_factors(const gk_catalog *c, uint64_t n, float *out)
+{
+    const gk_gguf_model m = {.heads = size_in(c->config, "num_attention_heads", NULL)};
+    const uint64_t head_dim = gk_gguf_head_dim(c->config, &m);
+    const char *type;
+    const gk_json *scaling = gk_rope_scaling(c->config, &type);
+    gk_err ignored = {0};
+    gk_llama3 l;
+
+    if (type == NULL || strcmp(type, "llama3") != 0 || head_dim / 2 != n
+        || !gk_llama3_read(scaling, &l, &ignored))
+        return false;
+    gk_llama3_factors(&l, gk_gguf_rope_base(c->config), head_dim, out);
+    return true;
 }
 
 bool gk_gguf_entries(gk_plan *p, gk_err *err)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/grok2.h"
+#include "formats/text.h"
 #include "quant/blocks.h"
 #include "quant/layout.h"
 
@@ -30,6 +31,49 @@ gk_catalog *gk_model_open_whole(const char *path, gk_err *err)
         return c;
     gk_catalog_close(c);
     return NULL;
+}
+
+static bool drop_auto_map(gk_catalog *c, gk_text *left, gk_err *err)
+{
+    static const char *const drop[] = {"auto_map"};
+    gk_text text = {0};
+
+    if (c->config_text == NULL || gk_json_get(c->config, drop[0]) == NULL)
+        return true;
+    if (!gk_json_splice(&text, c->config_text, c->config_len, drop, 1, "", err)
+        || !gk_text_ok(&text, err)) {
+        gk_text_free(&text);
+        return gk_fail_at(err, "config.json", NULL);
+    }
+    gk_free(c->config_text);
+    c->config_text = text.data;
+    c->config_len = text.len;
+    gk_text_printf(left, "%sauto_map in config.json", left->len > 0 ? ", " : "");
+    return true;
+}
+
+bool gk_model_drop_code(gk_catalog *c, const char **left, gk_err *err)
+{
+    gk_text list = {0};
+    uint64_t n = 0;
+
+    *left = NULL;
+    for (uint64_t i = 0; c->renamed && i < c->n_extras; i++) {
+        const char *name = c->extra[i].name;
+        if (gk_ends_with(name, ".py") && strncmp(name, "tokenization_", 13) != 0)
+            gk_text_printf(&list, "%s%s", list.len > 0 ? ", " : "", name);
+        else
+            c->extra[n++] = c->extra[i];
+    }
+    if (c->renamed)
+        c->n_extras = n;
+    bool ok = (!c->renamed || drop_auto_map(c, &list, err)) && gk_text_ok(&list, err);
+    if (ok && list.len > 0) {
+        *left = gk_arena_str(c->arena, list.data, err);
+        ok = *left != NULL;
+    }
+    gk_text_free(&list);
+    return ok;
 }
 
 const char *gk_tensor_kind(const gk_tensor *t)

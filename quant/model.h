@@ -33,4 +33,14 @@ uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n
 bool gk_decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
                void *scratch, gk_err *err);
 
+/* Where tensors were renamed, code that was published beside them would ask for the old names:
+ * takes *.py out of c->extra, but for tokenization_*.py, and "auto_map" out of the config.
+ * *left names them as a list for a person, in the catalog's arena; NULL: nothing was there.
+ * False: NOMEM. */
+bool gk_model_drop_code(gk_catalog *c, const char **left, gk_err *err);
+
+/* Fills out with the n rope factors that a GGUF of this model has as a tensor
+ * (formats/rope_factors.h). False: its config asks for none, or for another number. */
+bool gk_model_rope_factors(const gk_catalog *c, uint64_t n, float *out);
+
 #endif

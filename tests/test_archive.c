@@ -47,6 +47,7 @@ static const shape shapes[] = {
     {"tar.gz", archive_write_set_format_pax, archive_write_add_filter_gzip, NULL, true},
     {"tar.xz", archive_write_set_format_pax, archive_write_add_filter_xz, NULL, true},
     {"tar.zst", archive_write_set_format_pax, archive_write_add_filter_zstd, NULL, true},
+    {"tar.bz2", archive_write_set_format_pax, archive_write_add_filter_bzip2, NULL, true},
 };
 
 #define N_SHAPES (sizeof shapes / sizeof shapes[0])

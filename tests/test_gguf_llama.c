@@ -361,6 +361,42 @@ static void a_bias_of_queries_is_interleaved(void **state)
     close_gguf(&b);
 }
 
+/* A window that is shorter than the context is no part of a GGUF: it is told, else nothing is. */
+static void a_window_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *architecture, *more, *text; /* NULL: nothing to tell */
+    } all[] = {
+        {"MistralForCausalLM", ", \"sliding_window\": 12", "sliding_window 12 "},
+        {"MistralForCausalLM", "", NULL}, /* 4096, the context is 512 */
+        {"MistralForCausalLM", ", \"sliding_window\": null", NULL},
+        {"MistralForCausalLM", ", \"sliding_window\": 511", "sliding_window 511 "},
+        {"MistralForCausalLM", ", \"sliding_window\": 512", NULL},
+        {"Qwen2ForCausalLM", ", \"sliding_window\": 12", NULL},
+        {"Qwen2ForCausalLM", ", \"sliding_window\": 12, \"use_sliding_window\": true",
+         "architecture qwen2"},
+        {"LlamaForCausalLM", ", \"sliding_window\": 12", NULL}, /* transformers ignores it */
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        const gk_plan_options o = gguf_options();
+        gk_err err = {0};
+        write_llama(all[i].architecture, 1, all[i].more);
+        gk_catalog *c = open_whole(MODEL);
+        gk_plan *p = try_plan(c, "default = keep", &o, &err);
+        assert_ok(p != NULL, err);
+        const char *said = NULL;
+        for (uint64_t k = 0; k < p->notes.n; k++)
+            if (strcmp(p->notes.row[k].check, "window") == 0)
+                said = p->notes.row[k].text;
+        if ((said != NULL) != (all[i].text != NULL)
+            || (said != NULL && strstr(said, all[i].text) == NULL))
+            fail_msg("%s%s: %s", all[i].architecture, all[i].more, said == NULL ? "-" : said);
+        gk_plan_free(p);
+        gk_catalog_close(c);
+    }
+}
+
 static void a_name_without_a_place_is_told(void **state)
 {
     (void)state;
@@ -394,6 +430,7 @@ int main(void)
         cmocka_unit_test(eighty_layers_are_a_70b),
         cmocka_unit_test(integers_are_no_weights),
         cmocka_unit_test(a_bias_of_queries_is_interleaved),
+        cmocka_unit_test(a_window_is_told),
         cmocka_unit_test(a_name_without_a_place_is_told),
     };
     return cmocka_run_group_tests(tests, open_work, close_work);

@@ -296,6 +296,30 @@ static void what_the_file_says_is_read(void **state)
     gk_vocabulary_free(&v);
 }
 
+/* xAI's runner gives a Grok-1 the text alone, so a GGUF has to say that llama.cpp shall too; what
+ * tokenizer_config.json says of a copy is for that copy. */
+static void a_grok1_has_no_token_before_a_text(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        static const char config[] = "{\"add_bos_token\":true}";
+        const char *text = i == 0 ? "{\"architectures\":[\"LlamaForCausalLM\"]}"
+                                  : "{\"architectures\":[\"Grok1ModelForCausalLM\"]}";
+        gk_err err = {0};
+        gk_vocabulary v = {0};
+        made m = {0};
+        m.c.config = gk_json_parse(text, strlen(text), "config.json", &err);
+        assert_ok(m.c.config != NULL, err);
+        add_file(&m, "tokenizer.model", DATA "grok1.model");
+        if (i == 2)
+            add_bytes(&m, "tokenizer_config.json", config, sizeof config - 1);
+        assert_ok(gk_vocabulary_read(&m.c, &v, &err), err);
+        assert_int_equal(v.add_bos, i != 1);
+        gk_vocabulary_free(&v);
+        gk_json_free(m.c.config);
+    }
+}
+
 static void tokens_that_are_added_stand_over_the_model_s(void **state)
 {
     (void)state;
@@ -658,6 +682,7 @@ int main(void)
         cmocka_unit_test(pieces_over_blanks_are_found),
         cmocka_unit_test(text_that_cannot_be_encoded_says_where),
         cmocka_unit_test(what_the_file_says_is_read),
+        cmocka_unit_test(a_grok1_has_no_token_before_a_text),
         cmocka_unit_test(tokens_that_are_added_stand_over_the_model_s),
         cmocka_unit_test(tokenizer_json_comes_first_if_it_can_be_read),
         cmocka_unit_test(keys_are_the_package_s),

@@ -12,6 +12,7 @@ typedef struct gk_tensor_error {
     double max_abs, cosine;
     bool   equal;           /* the same values, whatever the dtype          */
     bool   comparable;      /* same shape, and both decode to numbers       */
+    bool   derived;         /* one side's alone, and what the other's config says */
 } gk_tensor_error;
 
 typedef struct gk_comparison {
@@ -19,7 +20,7 @@ typedef struct gk_comparison {
     gk_tensor_error *row; /* union of names, in natural order */
     uint64_t         n;
     double           rel_error; /* over all comparable tensors */
-    uint64_t         equal, different, only_a, only_b;
+    uint64_t         equal, different, only_a, only_b, derived;
     uint64_t         apart; /* of `different`: another shape, or no numbers to compare */
 } gk_comparison;
 
@@ -31,7 +32,9 @@ typedef struct gk_compare_options {
     void *context;
 } gk_compare_options;
 
-/* Compares values as f32. False: IO, NOMEM, INTERRUPTED. Free the result in any case. */
+/* Compares values as f32. Factors of rope that a GGUF has as a tensor, and a config.json as
+ * rope_scaling, are derived when they agree to 2^-20 of each. False: IO, NOMEM, INTERRUPTED.
+ * Free the result in any case. */
 bool gk_compare(const gk_catalog *a, const gk_catalog *b, const gk_compare_options *options,
                 gk_comparison *out, gk_err *err);
 void gk_comparison_free(gk_comparison *c);

@@ -9,4 +9,5 @@ run quantize "$TINY" "$T/out" --rule 'norm=int8-g128'
 run quantize "$TINY" "$T/out" --to mp3
 run quantize "$TINY" "$T/out" --to hf
 run quantize "$TINY" "$T/out" --method best
+run quantize "$TINY" "$T/out.gguf" --scheme Q2_K_S
 ls "$T"
