@@ -12,9 +12,12 @@
 #include "formats/output.h"
 #include "quant/blocks.h"
 #include "quant/digests.h"
+#include "quant/follow.h"
+#include "quant/intake.h"
 #include "quant/kernels.h"
 #include "quant/model.h"
 #include "quant/progress.h"
+#include "quant/provenance.h"
 
 /* Error sums of a tensor while its tiles are being worked on: one cell a row and
  * column tile, so that their total is added in one order whatever came first. */
@@ -29,6 +32,8 @@ typedef struct run {
     gk_output            *out;
     const gk_catalog     *back; /* OUT read again, when verifying      */
     gk_progress_log      *log;  /* what is done already                */
+    gk_intake            *intake; /* what the page cache is told       */
+    gk_follow            *follow; /* digests of what is written, or NULL */
     int                  *file; /* of each shard                       */
     gk_file             **standing; /* to compare with, not to write: of each shard */
     double               *rel_error;
@@ -380,7 +385,8 @@ static uint64_t input_share(const gk_plan_item *item, const gk_tile *t)
 static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
 {
     const gk_plan_item *item = gk_plan_item_of(r->p, unit);
-    const gk_tile t = gk_plan_tile(item, unit - item->first_unit);
+    const uint64_t k = unit - item->first_unit;
+    const gk_tile t = gk_plan_tile(item, k);
     const bool writing = !r->ranging && r->back == NULL;
     double error, square;
     bool ok;
@@ -388,19 +394,26 @@ static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
     if (is_stopped(r))
         return gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
     w->error = w->square = 0;
-    if (writing && (gk_progress_log_has(r->log, unit)
-                    || gk_progress_log_whole(r->log, (uint64_t)(item - r->p->item), &error,
-                                             &square)))
-        return true;
+    const bool done
+        = writing ? gk_progress_log_has(r->log, unit)
+                        || gk_progress_log_whole(r->log, (uint64_t)(item - r->p->item), &error,
+                                                 &square)
+                  : r->ranging && item->to.kind != GK_SCHEME_NVFP4;
+    if (done)
+        gk_intake_end(r->intake, item, k);
+    if (done)
+        return !writing || r->follow == NULL || gk_follow_note(r->follow, unit, err);
     if (r->ranging)
-        ok = item->to.kind != GK_SCHEME_NVFP4 || range_tile(r, item, &t, w, err);
+        ok = range_tile(r, item, &t, w, err);
     else if (r->back != NULL)
         ok = verify_tile(r, item, &t, w, err);
     else
         ok = make_tile(r, item, &t, w, err);
+    gk_intake_end(r->intake, item, k);
     if (ok && r->options->progress != NULL && !r->ranging)
         r->options->progress(r->options->context, input_share(item, &t), item->from->name);
     return ok
+           && (!writing || r->follow == NULL || gk_follow_note(r->follow, unit, err))
            && (!writing
                || gk_progress_log_add(r->log, &(gk_done_tile){unit, w->error, w->square},
                                       input_share(item, &t), err));
@@ -459,6 +472,7 @@ static bool do_all(run *r, gk_err *err)
 {
     r->next = 0;
     r->failed = false;
+    gk_intake_restart(r->intake);
 #pragma omp parallel num_threads(r->p->options.threads)
     {
         worker w = {0};
@@ -514,6 +528,20 @@ static bool copy_extra(run *r, const gk_extra *extra, gk_err *err)
     return ok;
 }
 
+static bool write_shapes(run *r, gk_err *err)
+{
+    int64_t shape[2];
+
+    for (uint64_t i = 0; i < r->p->n_items; i++)
+        for (uint32_t k = 0; k < r->p->item[i].n_entries; k++) {
+            const gk_entry *e = &r->p->item[i].entry[k];
+            if (gk_plan_shape(&r->p->item[i], k, shape)
+                && !gk_output_write(r->out, r->file[e->shard], e->off, shape, sizeof shape, err))
+                return false;
+        }
+    return true;
+}
+
 static bool create_files(run *r, gk_err *err)
 {
     const gk_plan *p = r->p;
@@ -524,6 +552,7 @@ static bool create_files(run *r, gk_err *err)
         ok = gk_output_create(r->out, s->name, s->bytes, &r->file[i], err)
              && gk_output_write(r->out, r->file[i], 0, s->header, s->header_bytes, err);
     }
+    ok = ok && write_shapes(r, err);
     if (ok && p->made.entry != NULL)
         ok = gk_output_write(r->out, r->file[p->made.entry->shard], p->made.entry->off,
                              p->made.data, p->made.entry->bytes, err);
@@ -547,46 +576,6 @@ static void list_files(const gk_plan *p, gk_run_result *result)
     result->n_files = (uint64_t)(f - result->file);
 }
 
-/* What was made of what: the same bytes wherever the input lies. */
-static bool write_provenance(run *r, gk_run_result *result, gk_err *err)
-{
-    const gk_plan *p = r->p;
-    gk_text t = {.indent = 2};
-
-    gk_json_open(&t, NULL, '{');
-    gk_json_uint(&t, "schema", 1);
-    gk_json_string(&t, "grokkit", GK_VERSION);
-    gk_json_string(&t, "plan", p->sha256);
-    gk_json_string(&t, "to", p->options.target->name);
-    gk_json_string(&t, "method", gk_method_name(p->options.method));
-    gk_json_string(&t, "recipe", p->recipe);
-    gk_json_open(&t, "input", '[');
-    for (uint64_t i = 0; i < p->from->n_inputs; i++) {
-        gk_json_open(&t, NULL, '{');
-        gk_json_string(&t, "name", p->from->input[i].name);
-        gk_json_uint(&t, "bytes", p->from->input[i].file->size);
-        if (r->options->hash == GK_HASH_ALL)
-            gk_json_string(&t, "sha256", result->input[i].sha256);
-        gk_json_close(&t, '}');
-    }
-    gk_json_close(&t, ']');
-    gk_json_open(&t, "files", '[');
-    for (uint64_t i = 0; i < result->n_files; i++) {
-        gk_json_open(&t, NULL, '{');
-        gk_json_string(&t, "name", result->file[i].name);
-        gk_json_uint(&t, "bytes", result->file[i].bytes);
-        gk_json_string(&t, "sha256", result->file[i].sha256[0] ? result->file[i].sha256 : NULL);
-        gk_json_close(&t, '}');
-    }
-    gk_json_close(&t, ']');
-    gk_json_close(&t, '}');
-    gk_text_char(&t, '\n');
-    const bool ok = gk_text_ok(&t, err)
-                    && gk_output_put(r->out, "grokkit.json", t.data, t.len, err);
-    gk_text_free(&t);
-    return ok;
-}
-
 static bool verify(run *r, gk_err *err)
 {
     const gk_plan *p = r->p;
@@ -598,7 +587,7 @@ static bool verify(run *r, gk_err *err)
     if (ok) {
         memset(again, 0, p->n_items * sizeof *again);
         r->back = back;
-        r->rel_error = again;
+            r->rel_error = again;
         ok = do_all(r, err);
         r->rel_error = own;
         r->back = NULL;
@@ -665,14 +654,18 @@ static bool build(run *r, gk_run_result *result, gk_err *err)
     const gk_hash_mode hash = r->options->hash;
     const volatile sig_atomic_t *stop = r->options->stop;
 
-    return create_files(r, err) && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
+    return create_files(r, err)
+           && (hash == GK_HASH_NONE
+               || (r->follow = gk_follow_new(p, r->out, r->file, err)) != NULL)
+           && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
            && inputs_unchanged(r, err) && gk_progress_log_keep(r->log, err)
            && (hash == GK_HASH_NONE
-               || gk_digest_files(gk_output_path(r->out), result->file, result->n_files,
-                                  p->options.threads, stop, err))
+               || gk_digest_files(gk_output_path(r->out), r->follow, result->file,
+                                  result->n_files, p->options.threads, stop, err))
            && (hash != GK_HASH_ALL
                || gk_digest_inputs(p->from, result->input, p->options.threads, stop, err))
-           && (p->options.target->is_gguf || write_provenance(r, result, err))
+           && (p->options.target->is_gguf
+               || gk_provenance_put(p, r->out, result, hash == GK_HASH_ALL, err))
            && (!r->options->verify || verify(r, err)) && gk_output_seal(r->out, err)
            && gk_progress_log_seal(r->log, err);
 }
@@ -709,7 +702,8 @@ bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
 
     *result = (gk_run_result){0};
     bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, p->tag, &how, err)) != NULL
-              && (r.log = gk_progress_log_open(p, r.out, options->resume, err)) != NULL;
+              && (r.log = gk_progress_log_open(p, r.out, options->resume, err)) != NULL
+              && (r.intake = gk_intake_new(p, err)) != NULL;
     if (r.out != NULL && r.log == NULL && options->resume) {
         gk_output_leave(r.out); /* it may still be worth something */
         return false;
@@ -718,6 +712,8 @@ bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
         list_files(p, result);
     ok = ok && (gk_progress_log_sealed(r.log) ? adopt(&r, result, err) : build(&r, result, err));
     gk_free(r.most);
+    gk_intake_free(r.intake);
+    gk_follow_free(r.follow);
     if (!ok) {
         give_up(&r, &result->kept, err);
         return false;
