@@ -21,7 +21,7 @@
 #define DATA_NAME "data"
 
 #define PUSH_BYTES (UINT64_C(8) << 20)   /* written, and the disk is told                   */
-#define KEEP_BYTES (UINT64_C(256) << 20) /* left in the cache for the reader behind writers */
+#define KEEP_BYTES (UINT64_C(192) << 20) /* left in the cache for the reader behind writers */
 
 typedef struct out_file {
     const char *name;
