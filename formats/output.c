@@ -20,10 +20,17 @@
 #define LOCK_NAME "lock"
 #define DATA_NAME "data"
 
+#define PUSH_BYTES (UINT64_C(8) << 20)   /* written, and the disk is told                   */
+#define KEEP_BYTES (UINT64_C(192) << 20) /* left in the cache for the reader behind writers */
+
 typedef struct out_file {
     const char *name;
     int         fd;
+    uint64_t    pending; /* bytes written since the disk was told           */
+    uint64_t    read;    /* where the reader behind is; NOBODY: there is none */
 } out_file;
+
+#define NOBODY UINT64_MAX
 
 struct gk_output {
     gk_arena   *arena;
@@ -292,7 +299,7 @@ bool gk_output_create(gk_output *o, const char *name, uint64_t bytes, int *file,
                     "too many open files: raise 'ulimit -n' or --max-shard-size");
         return gk_fail_errno(err, name, GK_NO_OFF, "create");
     }
-    o->file[o->n] = (out_file){copy, fd};
+    o->file[o->n] = (out_file){copy, fd, 0, NOBODY};
     *file = (int)o->n++;
     if (unique == 0 && fstat(fd, &st) == 0 && st.st_size > 0) {
         /* another run's; it had its whole size before its journal had a line */
@@ -311,14 +318,60 @@ bool gk_output_adopt(gk_output *o, const char *name, gk_err *err)
     if (!gk_grow(&rows, &o->cap, o->n + 1, sizeof *o->file, err))
         return false;
     o->file = rows;
-    o->file[o->n] = (out_file){gk_arena_str(o->arena, name, err), -1};
+    o->file[o->n] = (out_file){gk_arena_str(o->arena, name, err), -1, 0, NOBODY};
     return o->file[o->n++].name != NULL;
+}
+
+/* Lets go of the pages that are clean, but for those that will be read soon. It has the
+ * others written, too, and waits where the disk has a queue: nothing for the reader. */
+static void drop_clean(const out_file *f)
+{
+    const uint64_t read = __atomic_load_n(&f->read, __ATOMIC_RELAXED);
+
+    if (read == NOBODY) {
+        posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
+        return;
+    }
+    if (read > 0) /* a length of 0 would be all of it */
+        posix_fadvise(f->fd, 0, (off_t)read, POSIX_FADV_DONTNEED);
+    posix_fadvise(f->fd, (off_t)(read + KEEP_BYTES), 0, POSIX_FADV_DONTNEED);
+}
+
+/* A run writes faster than disks do for as long as there is memory, and then stands still: so
+ * the disk begins early, and who is a step ahead of it waits. Advice; errors show in a sync. */
+static void push(out_file *f, uint64_t n)
+{
+    if (__atomic_add_fetch(&f->pending, n, __ATOMIC_RELAXED) < PUSH_BYTES)
+        return;
+    __atomic_store_n(&f->pending, 0, __ATOMIC_RELAXED);
+    sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
+    drop_clean(f);
+    sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 bool gk_output_write(gk_output *o, int file, uint64_t off, const void *buf, uint64_t n, gk_err *err)
 {
-    return gk_pwrite(o->file[file].fd, o->file[file].name, off, buf, n, err);
+    if (!gk_pwrite(o->file[file].fd, o->file[file].name, off, buf, n, err))
+        return false;
+    push(&o->file[file], n);
+    return true;
 }
+
+bool gk_output_read(const gk_output *o, int file, uint64_t off, void *buf, uint64_t n, gk_err *err)
+{
+    const gk_file f = {
+        .path = o->file[file].name, .name = o->file[file].name, .size = off + n,
+        .fd = o->file[file].fd};
+
+    return gk_file_read(&f, off, buf, n, err);
+}
+
+void gk_output_read_until(gk_output *o, int file, uint64_t off)
+{
+    __atomic_store_n(&o->file[file].read, off, __ATOMIC_RELAXED);
+}
+
+void gk_output_drop(const gk_output *o, int file) { drop_clean(&o->file[file]); }
 
 bool gk_output_put(gk_output *o, const char *name, const void *buf, uint64_t n, gk_err *err)
 {
@@ -369,8 +422,7 @@ bool gk_output_sync(gk_output *o, gk_err *err)
             continue;
         if (fdatasync(o->file[i].fd) != 0)
             return lost(o, o->file[i].name, err);
-        /* the pages are clean now and nobody will read them soon */
-        posix_fadvise(o->file[i].fd, 0, 0, POSIX_FADV_DONTNEED);
+        drop_clean(&o->file[i]);
     }
     return sync_fd(o->to, o->data, err) && sync_fd(o->dir, o->partial, err);
 }

@@ -49,6 +49,17 @@ bool gk_output_create(gk_output *o, const char *name, uint64_t bytes, int *file,
 bool gk_output_write(gk_output *o, int file, uint64_t off, const void *buf, uint64_t n,
                      gk_err *err);
 
+/* Fills buf with the n bytes at off of a file. False: IO. */
+bool gk_output_read(const gk_output *o, int file, uint64_t off, void *buf, uint64_t n,
+                    gk_err *err);
+
+/* Says that a file is read behind those who write it, up to off: what lies there and a little
+ * farther stays in the page cache; without this all that is on the disk is let go of. */
+void gk_output_read_until(gk_output *o, int file, uint64_t off);
+
+/* Lets go of those pages now; writing does so from time to time. */
+void gk_output_drop(const gk_output *o, int file);
+
 /* Creates a file with this content. */
 bool gk_output_put(gk_output *o, const char *name, const void *buf, uint64_t n, gk_err *err);
 

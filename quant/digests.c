@@ -25,10 +25,11 @@ static bool digest_in(const char *dir, gk_run_file *row, gk_err *err)
     return ok;
 }
 
-/* Files of dir, or the inputs of c. */
-static bool digest_all(const char *dir, const gk_catalog *c, gk_run_file *row, uint64_t n,
-                       int threads, const volatile sig_atomic_t *stop, gk_err *err)
+/* Files of dir, the first of which were followed, or the inputs of c. */
+static bool digest_all(const char *dir, gk_follow *f, const gk_catalog *c, gk_run_file *row,
+                       uint64_t n, int threads, const volatile sig_atomic_t *stop, gk_err *err)
 {
+    const uint64_t followed = f == NULL ? 0 : gk_follow_shards(f);
     bool ok = true;
 
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
@@ -36,6 +37,7 @@ static bool digest_all(const char *dir, const gk_catalog *c, gk_run_file *row, u
         gk_err own = {0};
         const bool done = stop != NULL && *stop
                               ? gk_fail(&own, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted")
+                          : i < followed ? gk_follow_end(f, i, stop, row[i].sha256, &own)
                           : dir != NULL ? digest_in(dir, &row[i], &own)
                                         : digest(c->input[i].file, &row[i], &own);
         if (!done) {
@@ -50,14 +52,14 @@ static bool digest_all(const char *dir, const gk_catalog *c, gk_run_file *row, u
     return ok;
 }
 
-bool gk_digest_files(const char *dir, gk_run_file *row, uint64_t n, int threads,
+bool gk_digest_files(const char *dir, gk_follow *f, gk_run_file *row, uint64_t n, int threads,
                      const volatile sig_atomic_t *stop, gk_err *err)
 {
-    return digest_all(dir, NULL, row, n, threads, stop, err);
+    return digest_all(dir, f, NULL, row, n, threads, stop, err);
 }
 
 bool gk_digest_inputs(const gk_catalog *c, gk_run_file *row, int threads,
                       const volatile sig_atomic_t *stop, gk_err *err)
 {
-    return digest_all(NULL, c, row, c->n_inputs, threads, stop, err);
+    return digest_all(NULL, NULL, c, row, c->n_inputs, threads, stop, err);
 }

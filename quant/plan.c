@@ -317,6 +317,8 @@ static void set_tiles(gk_plan *p, gk_plan_item *item, uint64_t elems)
     if (turned)
         elems *= TURNED_TIMES;
     item->tile_rows = gk_min(rows, round_down(gk_max(elems / item->tile_cols, 1), row_quantum));
+    if (p->options.tile_quanta > 0)
+        item->tile_rows = gk_min(rows, p->options.tile_quanta * row_quantum);
     item->n_col_tiles = gk_div_up(cols, item->tile_cols);
     item->n_units = item->n_col_tiles * gk_div_up(rows, item->tile_rows);
     p->n_units += item->n_units;
@@ -336,6 +338,32 @@ static uint64_t catalog_bytes(const gk_plan *p)
            + p->n_entries * (sizeof(gk_entry) + 160);
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const gk_plan_item *x = *(gk_plan_item *const *)a, *y = *(gk_plan_item *const *)b;
+
+    if (x->entry->shard != y->entry->shard)
+        return x->entry->shard < y->entry->shard ? -1 : 1;
+    if (x->entry->off != y->entry->off)
+        return x->entry->off < y->entry->off ? -1 : 1;
+    if (x->row0 != y->row0) /* of one stack */
+        return x->row0 < y->row0 ? -1 : 1;
+    return x < y ? -1 : x > y; /* of no bytes */
+}
+
+/* Files are written from front to back: disks like it, and what reads behind finds it. */
+static bool order_items(gk_plan *p, gk_err *err)
+{
+    p->by_unit = gk_arena_alloc(p->arena, p->n_items, sizeof(gk_plan_item *), err);
+    if (p->by_unit == NULL)
+        return false;
+    for (uint64_t i = 0; i < p->n_items; i++)
+        p->by_unit[i] = &p->item[i];
+    if (p->n_items > 0)
+        qsort(p->by_unit, (size_t)p->n_items, sizeof *p->by_unit, by_place);
+    return true;
+}
+
 /* Tiles as large as memory allows, down to one row; the ceiling may be too low for
  * even that, which the plan's figure then says. */
 static bool set_all_tiles(gk_plan *p, gk_err *err)
@@ -347,7 +375,7 @@ static bool set_all_tiles(gk_plan *p, gk_err *err)
         p->n_units = 0;
         p->room = (gk_room){0};
         for (uint64_t i = 0; i < p->n_items; i++)
-            set_tiles(p, &p->item[i], elems);
+            set_tiles(p, p->by_unit[i], elems);
         p->memory_bytes = fixed + threads * gk_room_bytes(&p->room);
         if (p->memory_bytes <= p->options.memory_bytes)
             return true;
@@ -367,12 +395,12 @@ const gk_plan_item *gk_plan_item_of(const gk_plan *p, uint64_t unit)
 
     while (high - low > 1) {
         const uint64_t mid = (low + high) / 2;
-        if (p->item[mid].first_unit <= unit)
+        if (p->by_unit[mid]->first_unit <= unit)
             low = mid;
         else
             high = mid;
     }
-    return &p->item[low];
+    return p->by_unit[low];
 }
 
 gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k)
@@ -384,6 +412,21 @@ gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k)
                      .n_rows = gk_min(item->tile_rows, gk_rows(item->from) - row),
                      .col = col,
                      .n_cols = gk_min(item->tile_cols, gk_cols(item->from) - col)};
+}
+
+bool gk_plan_shape(const gk_plan_item *item, uint32_t i, int64_t shape[2])
+{
+    const uint64_t dim[2] = {gk_rows(item->from), gk_cols(item->from)};
+    gk_layout_part part[GK_MAX_PARTS];
+
+    if (!gk_scheme_is_coded(&item->to))
+        return false;
+    item->to.layout->parts(&item->to, dim, part);
+    if (shape != NULL) {
+        shape[0] = (int64_t)dim[0];
+        shape[1] = (int64_t)dim[1];
+    }
+    return part[i].role == GK_PART_SHAPE && part[i].dtype == GK_I64;
 }
 
 /* ---- small files --------------------------------------------------------------- */
@@ -563,8 +606,8 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
                  ? gk_gguf_shards(p, err)
                  : gk_shards_layout(p->arena, p->entry, p->n_entries,
                                     max > 0 ? max : DEFAULT_SHARD_BYTES, &p->shards, err))
-         && set_all_tiles(p, err) && make_config(p, err) && make_index(p, err)
-         && make_tokenizer(p, err) && add_up(p, err) && gk_plan_prove(p, err);
+         && order_items(p, err) && set_all_tiles(p, err) && make_config(p, err)
+         && make_index(p, err) && make_tokenizer(p, err) && add_up(p, err) && gk_plan_prove(p, err);
     gk_text_free(&text);
     return ok;
 }

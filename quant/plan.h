@@ -50,6 +50,7 @@ typedef struct gk_plan_options {
     uint64_t  max_shard_bytes; /* tensor bytes a file; 0: 5 GB              */
     int       threads;
     uint64_t  memory_bytes;
+    uint64_t  tile_quanta;     /* rows of a tile, in quanta of its layout; 0: as memory allows */
     bool      strict;          /* a width that no group divides is an error  */
     bool      no_engine_check; /* write what no engine is known to load      */
     bool      check_values;    /* NaN and Inf are errors                     */
@@ -96,6 +97,7 @@ typedef struct gk_plan {
     const gk_catalog *from;
     gk_plan_options   options;
     gk_plan_item     *item; /* in the order of the catalog */
+    gk_plan_item    **by_unit; /* in that of their first entries in the files: of the work */
     gk_entry         *entry;
     gk_plan_made      made;
     gk_shards         shards;
@@ -128,6 +130,10 @@ const gk_plan_item *gk_plan_item_of(const gk_plan *p, uint64_t unit);
 
 /* Returns tile k (0 .. n_units - 1) of an item. */
 gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k);
+
+/* Returns whether entry i of an item is its shape, and fills that in (NULL: not), as stored. A
+ * run writes these first: they stand in front of the files, where a reader begins. */
+bool gk_plan_shape(const gk_plan_item *item, uint32_t i, int64_t shape[2]);
 
 /* Returns the bytes that a thread's buffers take. */
 uint64_t gk_room_bytes(const gk_room *r);

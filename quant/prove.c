@@ -119,9 +119,10 @@ bool gk_plan_prove(const gk_plan *p, gk_err *err)
     uint64_t unit = 0;
 
     for (uint64_t i = 0; i < p->n_items; i++) {
-        if (p->item[i].first_unit != unit)
-            return broken(err, "units do not follow each other", p->item[i].from->name);
-        unit += p->item[i].n_units;
+        const gk_plan_item *item = p->by_unit[i];
+        if (item->first_unit != unit)
+            return broken(err, "units do not follow each other", item->from->name);
+        unit += item->n_units;
     }
     return prove_all_tiles(p, err) && prove_files(p, err);
 }

@@ -1,10 +1,8 @@
 /* quant/provenance.c - grokkit.json. */
 #include "quant/provenance.h"
 
-#include "formats/text.h"
-
-bool gk_write_provenance(const gk_plan *p, gk_hash_mode hash, const gk_run_result *result,
-                         gk_output *out, gk_err *err)
+bool gk_provenance_put(const gk_plan *p, gk_output *out, const gk_run_result *result,
+                       bool inputs_hashed, gk_err *err)
 {
     gk_text t = {.indent = 2};
 
@@ -20,7 +18,7 @@ bool gk_write_provenance(const gk_plan *p, gk_hash_mode hash, const gk_run_resul
         gk_json_open(&t, NULL, '{');
         gk_json_string(&t, "name", p->from->input[i].name);
         gk_json_uint(&t, "bytes", p->from->input[i].file->size);
-        if (hash == GK_HASH_ALL)
+        if (inputs_hashed)
             gk_json_string(&t, "sha256", result->input[i].sha256);
         gk_json_close(&t, '}');
     }
@@ -36,8 +34,7 @@ bool gk_write_provenance(const gk_plan *p, gk_hash_mode hash, const gk_run_resul
     gk_json_close(&t, ']');
     gk_json_close(&t, '}');
     gk_text_char(&t, '\n');
-    const bool ok = gk_text_ok(&t, err)
-                    && gk_output_put(out, "grokkit.json", t.data, t.len, err);
+    const bool ok = gk_text_ok(&t, err) && gk_output_put(out, "grokkit.json", t.data, t.len, err);
     gk_text_free(&t);
     return ok;
 }

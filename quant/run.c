@@ -12,10 +12,13 @@
 #include "formats/output.h"
 #include "quant/blocks.h"
 #include "quant/digests.h"
+#include "quant/follow.h"
+#include "quant/intake.h"
 #include "quant/kernels.h"
 #include "quant/model.h"
 #include "quant/progress.h"
 #include "quant/provenance.h"
+#include "quant/run_files.h"
 
 /* Error sums of a tensor while its tiles are being worked on: one cell a row and
  * column tile, so that their total is added in one order whatever came first. */
@@ -30,6 +33,8 @@ typedef struct run {
     gk_output            *out;
     const gk_catalog     *back; /* OUT read again, when verifying      */
     gk_progress_log      *log;  /* what is done already                */
+    gk_intake            *intake; /* what the page cache is told       */
+    gk_follow            *follow; /* digests of what is written, or NULL */
     int                  *file; /* of each shard                       */
     gk_file             **standing; /* to compare with, not to write: of each shard */
     double               *rel_error;
@@ -406,7 +411,8 @@ static uint64_t input_share(const gk_plan_item *item, const gk_tile *t)
 static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
 {
     const gk_plan_item *item = gk_plan_item_of(r->p, unit);
-    const gk_tile t = gk_plan_tile(item, unit - item->first_unit);
+    const uint64_t k = unit - item->first_unit;
+    const gk_tile t = gk_plan_tile(item, k);
     const bool writing = !r->ranging && r->back == NULL;
     double error, square;
     bool ok;
@@ -414,19 +420,26 @@ static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
     if (is_stopped(r))
         return gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
     w->error = w->square = 0;
-    if (writing && (gk_progress_log_has(r->log, unit)
-                    || gk_progress_log_whole(r->log, (uint64_t)(item - r->p->item), &error,
-                                             &square)))
-        return true;
+    const bool done
+        = writing ? gk_progress_log_has(r->log, unit)
+                        || gk_progress_log_whole(r->log, (uint64_t)(item - r->p->item), &error,
+                                                 &square)
+                  : r->ranging && item->to.kind != GK_SCHEME_NVFP4;
+    if (done)
+        gk_intake_end(r->intake, item, k);
+    if (done)
+        return !writing || r->follow == NULL || gk_follow_note(r->follow, unit, err);
     if (r->ranging)
-        ok = item->to.kind != GK_SCHEME_NVFP4 || range_tile(r, item, &t, w, err);
+        ok = range_tile(r, item, &t, w, err);
     else if (r->back != NULL)
         ok = verify_tile(r, item, &t, w, err);
     else
         ok = make_tile(r, item, &t, w, err);
+    gk_intake_end(r->intake, item, k);
     if (ok && r->options->progress != NULL && !r->ranging)
         r->options->progress(r->options->context, input_share(item, &t), item->from->name);
     return ok
+           && (!writing || r->follow == NULL || gk_follow_note(r->follow, unit, err))
            && (!writing
                || gk_progress_log_add(r->log, &(gk_done_tile){unit, w->error, w->square},
                                       input_share(item, &t), err));
@@ -479,13 +492,21 @@ static void drop_sums(run *r)
     }
 }
 
+/* A processor has use for a few threads, because some wait for the disk; many more only scatter
+ * the reads that a file system's read-ahead wants in a row (64 on 2: a third slower). */
+static int n_workers(const gk_plan *p)
+{
+    return (int)gk_min((uint64_t)p->options.threads, 4 * (uint64_t)omp_get_num_procs());
+}
+
 /* Runs all units; the error kept is that of the lowest failing unit, because units
  * are handed out in order and all below it are finished. */
 static bool do_all(run *r, gk_err *err)
 {
     r->next = 0;
     r->failed = false;
-#pragma omp parallel num_threads(r->p->options.threads)
+    gk_intake_restart(r->intake);
+#pragma omp parallel num_threads(n_workers(r->p))
     {
         worker w = {0};
         gk_err own = {0};
@@ -527,70 +548,7 @@ static bool find_ranges(run *r, gk_err *err)
     return ok && gk_progress_log_keep_ranges(r->log, r->most, err);
 }
 
-/* ---- files ----------------------------------------------------------------------- */
-
-static bool copy_extra(run *r, const gk_extra *extra, gk_err *err)
-{
-    gk_arena *a = gk_arena_new(err);
-    gk_file *f = a == NULL ? NULL : gk_extra_open(a, extra, err);
-    const bool ok = f != NULL && gk_output_copy(r->out, extra->name, f, err);
-
-    gk_file_close(f);
-    gk_arena_free(a);
-    return ok;
-}
-
-/* What alignment leaves between the tensors of a GGUF is written too: a file that a run before
- * this one left behind proves nothing about it. */
-static bool write_gaps(run *r, gk_err *err)
-{
-    static const char zeros[GK_MAX_ALIGN];
-    const gk_plan *p = r->p;
-
-    for (uint64_t i = 0; i < p->n_entries; i++) {
-        const gk_entry *e = &p->entry[i];
-        const uint64_t end = e->off + e->bytes, left = p->shards.shard[e->shard].bytes - end;
-        const uint64_t gap = gk_div_up(end, p->shards.alignment) * p->shards.alignment - end;
-        if (gap > 0 && left > 0
-            && !gk_output_write(r->out, r->file[e->shard], end, zeros, gk_min(gap, left), err))
-            return false;
-    }
-    return true;
-}
-
-static bool create_files(run *r, gk_err *err)
-{
-    const gk_plan *p = r->p;
-    bool ok = true;
-
-    for (uint64_t i = 0; ok && i < p->shards.n; i++) {
-        const gk_shard *s = &p->shards.shard[i];
-        ok = gk_output_create(r->out, s->name, s->bytes, &r->file[i], err)
-             && gk_output_write(r->out, r->file[i], 0, s->header, s->header_bytes, err);
-    }
-    ok = ok && write_gaps(r, err);
-    if (ok && p->made.entry != NULL)
-        ok = gk_output_write(r->out, r->file[p->made.entry->shard], p->made.entry->off,
-                             p->made.data, p->made.entry->bytes, err);
-    for (int i = 0; ok && i < p->n_texts; i++)
-        ok = gk_output_put(r->out, p->text[i].name, p->text[i].data, p->text[i].bytes, err);
-    for (uint64_t i = 0; ok && i < gk_plan_extras(p); i++)
-        ok = copy_extra(r, &p->from->extra[i], err);
-    return ok;
-}
-
-static void list_files(const gk_plan *p, gk_run_result *result)
-{
-    gk_run_file *f = result->file;
-
-    for (uint64_t i = 0; i < p->shards.n; i++)
-        *f++ = (gk_run_file){.name = p->shards.shard[i].name, .bytes = p->shards.shard[i].bytes};
-    for (int i = 0; i < p->n_texts; i++)
-        *f++ = (gk_run_file){.name = p->text[i].name, .bytes = p->text[i].bytes};
-    for (uint64_t i = 0; i < gk_plan_extras(p); i++)
-        *f++ = (gk_run_file){.name = p->from->extra[i].name, .bytes = p->from->extra[i].bytes};
-    result->n_files = (uint64_t)(f - result->file);
-}
+/* ---- from the first file to the last ---------------------------------------------- */
 
 static bool verify(run *r, gk_err *err)
 {
@@ -603,7 +561,7 @@ static bool verify(run *r, gk_err *err)
     if (ok) {
         memset(again, 0, p->n_items * sizeof *again);
         r->back = back;
-        r->rel_error = again;
+            r->rel_error = again;
         ok = do_all(r, err);
         r->rel_error = own;
         r->back = NULL;
@@ -671,15 +629,18 @@ static bool build(run *r, gk_run_result *result, gk_err *err)
     const gk_hash_mode hash = r->options->hash;
     const volatile sig_atomic_t *stop = r->options->stop;
 
-    return create_files(r, err) && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
+    return gk_run_create_files(p, r->out, r->file, err)
+           && (hash == GK_HASH_NONE
+               || (r->follow = gk_follow_new(p, r->out, r->file, err)) != NULL)
+           && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
            && inputs_unchanged(r, err) && gk_progress_log_keep(r->log, err)
            && (hash == GK_HASH_NONE
-               || gk_digest_files(gk_output_path(r->out), result->file, result->n_files,
-                                  p->options.threads, stop, err))
+               || gk_digest_files(gk_output_path(r->out), r->follow, result->file,
+                                  result->n_files, p->options.threads, stop, err))
            && (hash != GK_HASH_ALL
                || gk_digest_inputs(p->from, result->input, p->options.threads, stop, err))
            && (p->options.target->is_gguf
-               || gk_write_provenance(p, hash, result, r->out, err))
+               || gk_provenance_put(p, r->out, result, hash == GK_HASH_ALL, err))
            && (!r->options->verify || verify(r, err)) && gk_output_seal(r->out, err)
            && gk_progress_log_seal(r->log, err);
 }
@@ -716,15 +677,18 @@ bool gk_run(const gk_plan *p, const char *out, const gk_run_options *options,
 
     *result = (gk_run_result){0};
     bool ok = prepare(&r, result, err) && (r.out = gk_output_begin(out, p->tag, &how, err)) != NULL
-              && (r.log = gk_progress_log_open(p, r.out, options->resume, err)) != NULL;
+              && (r.log = gk_progress_log_open(p, r.out, options->resume, err)) != NULL
+              && (r.intake = gk_intake_new(p, err)) != NULL;
     if (r.out != NULL && r.log == NULL && options->resume) {
         gk_output_leave(r.out); /* it may still be worth something */
         return false;
     }
     if (ok)
-        list_files(p, result);
+        gk_run_list_files(p, result);
     ok = ok && (gk_progress_log_sealed(r.log) ? adopt(&r, result, err) : build(&r, result, err));
     gk_free(r.most);
+    gk_intake_free(r.intake);
+    gk_follow_free(r.follow);
     if (!ok) {
         give_up(&r, &result->kept, err);
         return false;
