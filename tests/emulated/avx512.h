@@ -5,6 +5,7 @@
  * with the scalar specification on any CPU that has AVX2. An instruction that is missing here
  * does not compile: add it. */
 #include <immintrin.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -26,6 +27,15 @@ static inline __m512 emu_max_ps(__m512 a, __m512 b)
 {
     for (int i = 0; i < 16; i++)
         a[i] = a[i] > b[i] ? a[i] : b[i];
+    return a;
+}
+
+/* how: to nearest, ties to even, the only way that is used */
+static inline __m512 emu_roundscale_ps(__m512 a, int how)
+{
+    (void)how;
+    for (int i = 0; i < 16; i++)
+        a[i] = rintf(a[i]);
     return a;
 }
 
@@ -108,6 +118,8 @@ static inline __m256 emu_half(__m512 a, int half)
 
 #undef _mm512_extractf32x8_ps /* these are macros in some headers */
 #undef _mm512_cmp_ps_mask
+#undef _mm512_roundscale_ps
+#define _mm512_roundscale_ps        emu_roundscale_ps
 #define _mm512_cmp_ps_mask          emu_cmp_ps_mask
 #define _mm512_min_ps               emu_min_ps
 #define _mm512_max_ps               emu_max_ps
