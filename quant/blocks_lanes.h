@@ -109,8 +109,17 @@ INLINED bool any(ints mask)
 #endif
 }
 
-/* gk_nearest() as a float: of |x| <= 4194303, and of any. */
-INLINED lanes nearest_small(lanes x) { return (x + 12582912.0f) - 12582912.0f; }
+/* gk_nearest() as a float: of |x| <= 4194303, and of any. Which zero it is is left open. */
+INLINED lanes nearest_small(lanes x)
+{
+#if LANES == 16
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif LANES == 8
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    return (x + 12582912.0f) - 12582912.0f;
+#endif
+}
 
 INLINED lanes nearest_any(lanes x)
 {

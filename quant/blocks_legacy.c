@@ -116,10 +116,10 @@ typedef struct plain {
 /* d and id from the d's times by. */
 static inline void divide(plain *p, float by)
 {
-    for (int b = 0; b < MOST_BLOCKS; b++) {
-        const float d = p->d[b] / by, id = 1 / d;
-        p->d[b] = d;
-        p->id[b] = d != 0 ? id : 0;
+    for (int b = 0; b < MOST_BLOCKS; b += LANES) {
+        const lanes d = load_lanes(p->d + b) / splat(by);
+        store_lanes(d, p->d + b);
+        store_lanes(pick(d != 0, 1 / d, splat(0)), p->id + b);
     }
 }
 
@@ -138,12 +138,13 @@ static inline void bounds(const float *x, float *lo, float *hi)
         least = _mm256_min_ps(_mm256_loadu_ps(x + i), least);
         most = _mm256_max_ps(_mm256_loadu_ps(x + i), most);
     }
-    __m128 a = _mm_min_ps(_mm256_castps256_ps128(least), _mm256_extractf128_ps(least, 1));
-    __m128 b = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
-    a = _mm_min_ps(a, _mm_movehl_ps(a, a));
-    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
-    *lo = _mm_cvtss_f32(_mm_min_ss(a, _mm_movehdup_ps(a)));
-    *hi = _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+    const __m128 a = _mm_min_ps(_mm256_castps256_ps128(least), _mm256_extractf128_ps(least, 1));
+    const __m128 b = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
+    const __m128 below = _mm_xor_ps(a, _mm_set1_ps(-0.0f)); /* both ends as maxima, in turn */
+    __m128 c = _mm_max_ps(_mm_unpacklo_ps(b, below), _mm_unpackhi_ps(b, below));
+    c = _mm_max_ps(c, _mm_movehl_ps(c, c));
+    *hi = _mm_cvtss_f32(c);
+    *lo = -_mm_cvtss_f32(_mm_movehdup_ps(c));
 #else
     *lo = *hi = x[0];
     for (int i = 1; i < WIDTH; i++) {
@@ -165,38 +166,49 @@ static inline void signed_bounds(const float *x, float *lo, float *hi)
         }
 }
 
-/* which ? a : b without a branch: the sign of an extreme is anyone's guess. */
-static inline float either(bool which, float a, float b)
+/* The first of the elements with the largest magnitude, sign kept; +0 for a block of zeros. */
+static inline float first_extreme(const float *x, float most)
 {
-    uint32_t u, v;
+    int i = 0;
 
-    memcpy(&u, &a, sizeof u);
-    memcpy(&v, &b, sizeof v);
-    v ^= (u ^ v) & -(uint32_t)which;
-    memcpy(&a, &v, sizeof a);
-    return a;
+    while (i < WIDTH - 1 && fabsf(x[i]) != most)
+        i++;
+    return most > 0 ? x[i] : 0;
 }
 
-/* The first of the elements with the largest magnitude, sign kept; +0 for a block of zeros. */
-static inline float extreme(const float *x)
+/* d: of each block the element with the largest magnitude, the first of several, sign kept; +0
+ * for a block of zeros and past n_blocks. */
+static inline void extremes(const float *x, int n_blocks, plain *p)
 {
-    float lo, hi;
+    float lo[MOST_BLOCKS] = {0}, hi[MOST_BLOCKS] = {0};
 
-    bounds(x, &lo, &hi);
-    for (int i = 0; hi == -lo && i < WIDTH; i++)
-        if (fabsf(x[i]) == hi)
-            return hi > 0 ? x[i] : 0;
-    return either(hi < -lo, lo, hi);
+    for (int b = 0; b < n_blocks; b++)
+        bounds(x + b * WIDTH, &lo[b], &hi[b]);
+    for (int b = 0; b < MOST_BLOCKS; b += LANES) {
+        const lanes least = load_lanes(lo + b), most = load_lanes(hi + b);
+        store_lanes(pick(most < -least, least, most), p->d + b);
+        if (any(most == -least)) /* of both signs, or zeros */
+            for (int k = b; k < b + LANES; k++)
+                if (hi[k] == -lo[k])
+                    p->d[k] = k < n_blocks ? first_extreme(x + k * WIDTH, hi[k]) : 0;
+    }
 }
 
 #if LANES >= 8
-/* The low bytes of 4 * 8 whole numbers, which fit 16 bits; saturated as i8 or as u8. */
+/* Elements 4 * i .. of both halves of a block: what packs them keeps halves of registers apart. */
+static inline __m256 load_halves(const float *x, int i)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(x + 4 * i)),
+                                _mm_loadu_ps(x + HALF + 4 * i), 1);
+}
+
+/* The low bytes of 4 * 8 whole numbers, which fit 16 bits, in load_halves()'s order; saturated as
+ * i8 or as u8. */
 static inline __m256i to_bytes(const __m256i q[4], bool as_signed)
 {
     const __m256i ab = _mm256_packs_epi32(q[0], q[1]), cd = _mm256_packs_epi32(q[2], q[3]);
-    const __m256i mixed = as_signed ? _mm256_packs_epi16(ab, cd) : _mm256_packus_epi16(ab, cd);
 
-    return _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    return as_signed ? _mm256_packs_epi16(ab, cd) : _mm256_packus_epi16(ab, cd);
 }
 #endif
 
@@ -208,7 +220,7 @@ static inline void cut(const float *x, float from, float by, float add, int top,
     __m256i q[4];
 
     for (int i = 0; i < 4; i++)
-        q[i] = _mm256_cvttps_epi32((_mm256_loadu_ps(x + 8 * i) - f) * b + a);
+        q[i] = _mm256_cvttps_epi32((load_halves(x, i) - f) * b + a);
     const __m256i bytes = _mm256_min_epu8(to_bytes(q, false), _mm256_set1_epi8((char)top));
     memcpy(code, &bytes, sizeof bytes);
 #else
@@ -226,21 +238,20 @@ OF_KIND void encode_plain(nibbles k, const float *x, int n_blocks, unsigned char
     const float add = k.affine ? 0.5f : (float)half + 0.5f;
     plain p = {{0}, {0}, {0}};
 
-    for (int b = 0; b < n_blocks; b++) {
-        float hi;
-        if (k.affine) {
+    if (!k.affine)
+        extremes(x, n_blocks, &p);
+    else
+        for (int b = 0; b < n_blocks; b++) {
+            float hi;
             signed_bounds(x + b * WIDTH, &p.from[b], &hi);
             p.d[b] = hi - p.from[b];
-        } else {
-            p.d[b] = extreme(x + b * WIDTH);
         }
-    }
     divide(&p, k.affine ? (float)top : (float)-half);
     /* from d before it is rounded to f16; adding and cutting off rounds to nearest */
     for (int b = 0; b < n_blocks; b++) {
         uint8_t code[WIDTH] = {0};
         if (is_usable(&p, b))
-            cut(x + b * WIDTH, p.from[b], p.id[b], add, top, code);
+            cut(x + b * WIDTH, k.affine ? p.from[b] : 0, p.id[b], add, top, code);
         put_block(k, (fit){p.d[b], p.from[b]}, code, out + (size_t)b * block_bytes(k));
     }
 }
@@ -369,7 +380,7 @@ static inline void nearest_bytes(const float *x, float id, int8_t *out)
     __m256i q[4];
 
     for (int i = 0; i < 4; i++) {
-        const __m256 v = _mm256_loadu_ps(x + 8 * i) * _mm256_set1_ps(id);
+        const __m256 v = load_halves(x, i) * _mm256_set1_ps(id);
         q[i] = _mm256_cvttps_epi32(v + _mm256_or_ps(_mm256_and_ps(v, sign), half));
     }
     const __m256i bytes = to_bytes(q, true);
@@ -394,7 +405,7 @@ static void encode_q8_0(const float *x, uint64_t n, const float *importance, uns
         for (uint64_t b = 0; b < take; b++) {
             float lo, hi;
             bounds(x + b * WIDTH, &lo, &hi);
-            p.d[b] = fabsf(either(hi < -lo, lo, hi));
+            p.d[b] = fabsf(hi > -lo ? hi : -lo);
         }
         divide(&p, 127.0f);
         for (uint64_t b = 0; b < take; b++, x += WIDTH, out += sizeof(q8_0)) {
