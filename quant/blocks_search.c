@@ -281,21 +281,23 @@ static void affine_round(affine_state s[TURNS], float steps)
 }
 
 /* The weighted error of scale * code + lo, element by element. */
-INLINED lanes affine_error(const affine_state *s, lanes scale, lanes lo)
+INLINED lanes affine_error_of(const affine_state *s, bool magnitude, lanes scale, lanes lo)
 {
     lanes error = {0}, d[HALF_STEP];
 
     for (int at = 0; at < s->how->width; at += HALF_STEP) {
         for (int i = 0; i < HALF_STEP; i++)
             d[i] = scale * s->code[at + i] + lo - s->x[at + i];
-        if (s->how->absolute)
-            for (int i = 0; i < HALF_STEP; i++)
-                error += s->w[at + i] * absolute(d[i]);
-        else
-            for (int i = 0; i < HALF_STEP; i++)
-                error += s->w[at + i] * (d[i] * d[i]);
+        for (int i = 0; i < HALF_STEP; i++)
+            error += s->w[at + i] * (magnitude ? absolute(d[i]) : d[i] * d[i]);
     }
     return error;
+}
+
+static inline lanes affine_error(const affine_state *s, lanes scale, lanes lo)
+{
+    return s->how->absolute ? affine_error_of(s, true, scale, lo)
+                            : affine_error_of(s, false, scale, lo);
 }
 
 static void affine_begin(affine_state s[TURNS])
