@@ -236,8 +236,9 @@ OF_KIND void encode_plain(nibbles k, const float *x, int n_blocks, unsigned char
 {
     const int half = 1 << (k.bits - 1), top = 2 * half - 1;
     const float add = k.affine ? 0.5f : (float)half + 0.5f;
-    plain p = {{0}, {0}, {0}};
+    plain p;
 
+    memset(p.d, 0, sizeof p.d);
     if (!k.affine)
         extremes(x, n_blocks, &p);
     else
@@ -249,10 +250,11 @@ OF_KIND void encode_plain(nibbles k, const float *x, int n_blocks, unsigned char
     divide(&p, k.affine ? (float)top : (float)-half);
     /* from d before it is rounded to f16; adding and cutting off rounds to nearest */
     for (int b = 0; b < n_blocks; b++) {
+        const fit f = {p.d[b], k.affine ? p.from[b] : 0};
         uint8_t code[WIDTH] = {0};
         if (is_usable(&p, b))
-            cut(x + b * WIDTH, k.affine ? p.from[b] : 0, p.id[b], add, top, code);
-        put_block(k, (fit){p.d[b], p.from[b]}, code, out + (size_t)b * block_bytes(k));
+            cut(x + b * WIDTH, f.m, p.id[b], add, top, code);
+        put_block(k, f, code, out + (size_t)b * block_bytes(k));
     }
 }
 
@@ -400,7 +402,8 @@ static void encode_q8_0(const float *x, uint64_t n, const float *importance, uns
     const uint64_t n_blocks = n / WIDTH;
     (void)importance;
     for (uint64_t first = 0, take; first < n_blocks; first += take) {
-        plain p = {{0}, {0}, {0}};
+        plain p;
+        memset(p.d, 0, sizeof p.d);
         take = n_blocks - first < MOST_BLOCKS ? n_blocks - first : MOST_BLOCKS;
         for (uint64_t b = 0; b < take; b++) {
             float lo, hi;

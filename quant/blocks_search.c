@@ -14,7 +14,8 @@
 
 /* Elements that are rounded before they are summed: what waits for rounding must not fill the
  * processor's window. */
-#define STEP 8
+#define STEP      8
+#define HALF_STEP 4
 
 /* How products are rounded to codes. */
 typedef enum rounding {
@@ -168,16 +169,20 @@ void gk_search_symmetric_codes(const float *x, int width, int half, const gk_sym
 
 /* ---- affine ---------------------------------------------------------------------- */
 
+/* Sets of lanes that take turns: one set's divisions and tests wait while the other works. */
+#define TURNS 2
+
 typedef struct affine_state {
     const gk_affine *how;
     lanes x[GK_SEARCH_MOST], w[GK_SEARCH_MOST], code[GK_SEARCH_MOST];
-    lanes least, hi; /* the extremes                                */
-    lanes lo;        /* not above 0; an accepted try moves it       */
-    ints flat;       /* no spread                                   */
+    lanes above[GK_SEARCH_MOST]; /* x - lo, at least 0                  */
+    lanes least, hi;             /* the extremes                        */
+    lanes lo;                    /* not above 0; an accepted try moves it */
+    ints flat;                   /* no spread                           */
     lanes sum_w, sum_wx;
-    lanes scale, error;      /* of the best try so far                      */
-    lanes best_inv, best_lo; /* what its codes were made with               */
-    lanes inv;               /* of the try at hand                      */
+    lanes scale, error;          /* of the best try so far              */
+    lanes best_inv, best_lo;     /* what its codes were made with       */
+    lanes inv;                   /* of the try at hand                  */
     lanes sum_l, sum_ll, sum_lx; /* of w, w * code and w * x, times the code */
 } affine_state;
 
@@ -192,6 +197,14 @@ static void affine_plain_weights(affine_state *s)
     }
     for (int i = 0; i < s->how->width; i++)
         s->w[i] = base + absolute(s->x[i]);
+}
+
+/* The steps of a try are above 0, so a code is never below 0 if x - lo is not. */
+static inline void affine_move(affine_state *s, lanes lo)
+{
+    s->lo = lo;
+    for (int i = 0; i < s->how->width; i++)
+        s->above[i] = upper(s->x[i] - lo, splat(0));
 }
 
 static void affine_load(affine_state *s, int n_groups, const float *x, const float *w)
@@ -212,30 +225,38 @@ static void affine_load(affine_state *s, int n_groups, const float *x, const flo
         s->sum_w += s->w[i];
         s->sum_wx += s->w[i] * s->x[i];
     }
-    s->lo = pick(s->least > 0, splat(0), s->least);
+    affine_move(s, pick(s->least > 0, splat(0), s->least));
     s->flat = s->hi == s->lo;
 }
 
-/* A try divides from lo; a lane without spread gets steps that do no harm. */
-INLINED lanes affine_inverse(const affine_state *s, float steps)
+/* A try divides from lo; a lane without spread gets steps that do no harm. Every product lies
+ * between those of the least x and of hi: returns whether one is out of nearest_small()'s reach. */
+static inline bool affine_invert(affine_state *s, float steps)
 {
-    return splat(steps) / pick(s->flat, splat(1), s->hi - s->lo);
+    s->inv = splat(steps) / pick(s->flat, splat(1), s->hi - s->lo);
+    const lanes a = s->inv * (s->least - s->lo), b = s->inv * (s->hi - s->lo);
+    const ints small = (absolute(a) <= 4194303.0f) & (absolute(b) <= 4194303.0f) & (s->inv > 0);
+
+    return any(~small);
 }
 
 /* The codes of a try and their sums. */
 INLINED void affine_sums(affine_state *s, rounding how)
 {
     const lanes inv = s->inv, lo = s->lo, top = splat((float)s->how->top);
-    lanes sum_l = {0}, sum_ll = {0}, sum_lx = {0};
+    lanes sum_l = {0}, sum_ll = {0}, sum_lx = {0}, l[STEP];
 
-    for (int first = 0; first < s->how->width; first += STEP) {
-        for (int i = first; i < first + STEP; i++)
-            s->code[i] = code_of(how, inv * (s->x[i] - lo), splat(0), top);
-        for (int i = first; i < first + STEP; i++) {
-            const lanes l = s->code[i], wl = s->w[i] * l;
+    for (int at = 0; at < s->how->width; at += STEP) {
+        for (int i = 0; i < STEP; i++) {
+            const lanes above = how == ANY ? s->x[at + i] - lo : s->above[at + i];
+            l[i] = code_of(how, inv * above, splat(0), top);
+        }
+        for (int i = 0; i < STEP; i++) {
+            const lanes wl = s->w[at + i] * l[i];
+            s->code[at + i] = l[i];
             sum_l += wl;
-            sum_ll += wl * l;
-            sum_lx += wl * s->x[i];
+            sum_ll += wl * l[i];
+            sum_lx += wl * s->x[at + i];
         }
     }
     s->sum_l = sum_l;
@@ -243,82 +264,92 @@ INLINED void affine_sums(affine_state *s, rounding how)
     s->sum_lx = sum_lx;
 }
 
-/* Every product lies between those of the least x and of hi, which is steps but for a rounding:
- * while that is below top + 0.5, none passes top. */
-static void affine_round(affine_state *s, float steps)
+/* The product of hi is steps but for a rounding: while that is below top + 0.5, none passes top. */
+static void affine_round(affine_state s[TURNS], float steps)
 {
-    const lanes inv = s->inv = affine_inverse(s, steps);
-    const lanes a = inv * (s->least - s->lo), b = inv * (s->hi - s->lo);
-    const ints small = (absolute(a) <= 4194303.0f) & (absolute(b) <= 4194303.0f) & (inv > 0);
+    bool large = false;
 
-    if (any(~small))
-        affine_sums(s, ANY);
-    else if (steps < (float)s->how->top + 0.49f)
-        affine_sums(s, RAISED);
-    else
-        affine_sums(s, CLAMPED);
+    for (int k = 0; k < TURNS; k++)
+        large |= affine_invert(&s[k], steps);
+    for (int k = 0; k < TURNS; k++)
+        if (large)
+            affine_sums(&s[k], ANY);
+        else if (steps < (float)s->how->top + 0.49f)
+            affine_sums(&s[k], FREE);
+        else
+            affine_sums(&s[k], LOWERED);
 }
 
 /* The weighted error of scale * code + lo, element by element. */
-static inline lanes affine_error(const affine_state *s, lanes scale, lanes lo)
+INLINED lanes affine_error_of(const affine_state *s, bool magnitude, lanes scale, lanes lo)
 {
-    const int width = s->how->width;
-    lanes error = {0};
+    lanes error = {0}, d[HALF_STEP];
 
-    if (s->how->absolute)
-        for (int i = 0; i < width; i++)
-            error += s->w[i] * absolute(scale * s->code[i] + lo - s->x[i]);
-    else
-        for (int i = 0; i < width; i++) {
-            const lanes d = scale * s->code[i] + lo - s->x[i];
-            error += s->w[i] * (d * d);
-        }
+    for (int at = 0; at < s->how->width; at += HALF_STEP) {
+        for (int i = 0; i < HALF_STEP; i++)
+            d[i] = scale * s->code[at + i] + lo - s->x[at + i];
+        for (int i = 0; i < HALF_STEP; i++)
+            error += s->w[at + i] * (magnitude ? absolute(d[i]) : d[i] * d[i]);
+    }
     return error;
 }
 
-static void affine_begin(affine_state *s)
+static inline lanes affine_error(const affine_state *s, lanes scale, lanes lo)
 {
-    affine_round(s, (float)s->how->top);
-    s->best_inv = s->inv;
-    s->best_lo = s->lo;
-    s->scale = 1 / s->inv;
-    s->error = affine_error(s, s->scale, s->lo);
+    return s->how->absolute ? affine_error_of(s, true, scale, lo)
+                            : affine_error_of(s, false, scale, lo);
 }
 
-/* Solves for scale and offset of the codes of a try, and keeps what is better. */
-static void affine_solve(affine_state *s)
+static void affine_begin(affine_state s[TURNS])
+{
+    affine_round(s, (float)s->how->top);
+    for (int k = 0; k < TURNS; k++) {
+        s[k].best_inv = s[k].inv;
+        s[k].best_lo = s[k].lo;
+        s[k].scale = 1 / s[k].inv;
+        s[k].error = affine_error(&s[k], s[k].scale, s[k].lo);
+    }
+}
+
+/* Solves for scale and offset of the codes of a try; returns in which lanes that has a solution. */
+static inline ints affine_solve(const affine_state *s, lanes *scale, lanes *lo)
 {
     const lanes det = s->sum_w * s->sum_ll - s->sum_l * s->sum_l;
-    lanes scale = (s->sum_w * s->sum_lx - s->sum_wx * s->sum_l) / det;
-    lanes lo = (s->sum_ll * s->sum_wx - s->sum_l * s->sum_lx) / det;
-    const ints above = lo > 0;
 
+    *scale = (s->sum_w * s->sum_lx - s->sum_wx * s->sum_l) / det;
+    *lo = (s->sum_ll * s->sum_wx - s->sum_l * s->sum_lx) / det;
+    const ints above = *lo > 0;
     if (any(above)) {
-        lo = pick(above, splat(0), lo);
-        scale = pick(above, s->sum_lx / s->sum_ll, scale);
+        *lo = pick(above, splat(0), *lo);
+        *scale = pick(above, s->sum_lx / s->sum_ll, *scale);
     }
-    const lanes error = affine_error(s, scale, lo);
-    const ints better = (det > 0) & (error < s->error) & ~s->flat;
+    return (det > 0) & ~s->flat;
+}
+
+/* Keeps a try in the lanes where it is better. */
+static inline void affine_keep(affine_state *s, ints better, lanes error, lanes scale, lanes lo)
+{
+    if (!any(better))
+        return;
     s->error = pick(better, error, s->error);
     s->scale = pick(better, scale, s->scale);
     s->best_inv = pick(better, s->inv, s->best_inv);
     s->best_lo = pick(better, s->lo, s->best_lo);
-    s->lo = pick(better, lo, s->lo);
+    affine_move(s, pick(better, lo, s->lo));
 }
 
-/* Two sets of lanes take turns, so that one works while the sums of the other come to their end. */
-#define TURNS 2
-
-static void affine_search(const gk_affine *how, affine_state *s, int n)
+static void affine_try(affine_state s[TURNS], float steps)
 {
-    for (int k = 0; k < n; k++)
-        affine_begin(&s[k]);
-    for (int t = 0; t <= how->last_try; t++) {
-        for (int k = 0; k < n; k++)
-            affine_round(&s[k], how->first + how->step * (float)t + (float)how->top);
-        for (int k = 0; k < n; k++)
-            affine_solve(&s[k]);
-    }
+    lanes scale[TURNS], lo[TURNS], error[TURNS];
+    ints solved[TURNS];
+
+    affine_round(s, steps);
+    for (int k = 0; k < TURNS; k++)
+        solved[k] = affine_solve(&s[k], &scale[k], &lo[k]);
+    for (int k = 0; k < TURNS; k++)
+        error[k] = affine_error(&s[k], scale[k], lo[k]);
+    for (int k = 0; k < TURNS; k++)
+        affine_keep(&s[k], solved[k] & (error[k] < s[k].error), error[k], scale[k], lo[k]);
 }
 
 void gk_search_affine(const gk_affine *how, int n_groups, const float *x, const float *w,
@@ -327,15 +358,17 @@ void gk_search_affine(const gk_affine *how, int n_groups, const float *x, const 
     affine_state s[TURNS];
 
     for (int done = 0, n; done < n_groups; done += n) {
-        int sets = 0;
-        for (n = 0; done + n < n_groups && sets < TURNS; sets++) {
-            const int from = done + n, take = n_groups - from < LANES ? n_groups - from : LANES;
-            s[sets].how = how;
-            affine_load(&s[sets], take, x + from * how->width,
-                        w == NULL ? NULL : w + from * how->width);
+        n = 0;
+        for (int k = 0; k < TURNS; k++) { /* a set past the last group repeats one */
+            const int left = n_groups - done - n, take = left < LANES ? left : LANES;
+            const int from = (done + (take > 0 ? n : 0)) * how->width;
+            s[k].how = how;
+            affine_load(&s[k], take, x + from, w == NULL ? NULL : w + from);
             n += take;
         }
-        affine_search(how, s, sets);
+        affine_begin(s);
+        for (int t = 0; t <= how->last_try; t++)
+            affine_try(s, how->first + how->step * (float)t + (float)how->top);
         for (int g = 0; g < n; g++) {
             const affine_state *of = &s[g / LANES];
             const int k = g % LANES;
