@@ -337,24 +337,45 @@ static void drop_clean(const out_file *f)
     posix_fadvise(f->fd, (off_t)(read + KEEP_BYTES), 0, POSIX_FADV_DONTNEED);
 }
 
+void gk_output_distrust(gk_output *o) { __atomic_store_n(&o->worthless, true, __ATOMIC_RELAXED); }
+
+bool gk_output_trusted(const gk_output *o)
+{
+    return !__atomic_load_n(&o->worthless, __ATOMIC_RELAXED);
+}
+
+/* A failed sync loses data that a second call would call clean: nothing is taken up then. */
+static bool lost(gk_output *o, const char *name, gk_err *err)
+{
+    gk_output_distrust(o);
+    return gk_fail_errno(err, name, GK_NO_OFF, "sync");
+}
+
+/* What writing back went wrong with is told once, to whoever waits first: here that may be, and
+ * the sync at the end would then succeed. Some file systems do not have the call. */
+static bool early_sync(gk_output *o, const out_file *f, unsigned flags, gk_err *err)
+{
+    return sync_file_range(f->fd, 0, 0, flags) == 0 || errno == ENOSYS || errno == EINVAL
+           || errno == ESPIPE || lost(o, f->name, err);
+}
+
 /* A run writes faster than disks do for as long as there is memory, and then stands still: so
- * the disk begins early, and who is a step ahead of it waits. Advice; errors show in a sync. */
-static void push(out_file *f, uint64_t n)
+ * the disk begins early, and who is a step ahead of it waits. */
+static bool push(gk_output *o, out_file *f, uint64_t n, gk_err *err)
 {
     if (__atomic_add_fetch(&f->pending, n, __ATOMIC_RELAXED) < PUSH_BYTES)
-        return;
+        return true;
     __atomic_store_n(&f->pending, 0, __ATOMIC_RELAXED);
-    sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
+    if (!early_sync(o, f, SYNC_FILE_RANGE_WAIT_BEFORE, err))
+        return false;
     drop_clean(f);
-    sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    return early_sync(o, f, SYNC_FILE_RANGE_WRITE, err);
 }
 
 bool gk_output_write(gk_output *o, int file, uint64_t off, const void *buf, uint64_t n, gk_err *err)
 {
-    if (!gk_pwrite(o->file[file].fd, o->file[file].name, off, buf, n, err))
-        return false;
-    push(&o->file[file], n);
-    return true;
+    return gk_pwrite(o->file[file].fd, o->file[file].name, off, buf, n, err)
+           && push(o, &o->file[file], n, err);
 }
 
 bool gk_output_read(const gk_output *o, int file, uint64_t off, void *buf, uint64_t n, gk_err *err)
@@ -393,20 +414,6 @@ bool gk_output_copy(gk_output *o, const char *name, const gk_file *from, gk_err 
     }
     gk_free(buf);
     return ok;
-}
-
-void gk_output_distrust(gk_output *o) { __atomic_store_n(&o->worthless, true, __ATOMIC_RELAXED); }
-
-bool gk_output_trusted(const gk_output *o)
-{
-    return !__atomic_load_n(&o->worthless, __ATOMIC_RELAXED);
-}
-
-/* A failed sync loses data that a second call would call clean: nothing is taken up then. */
-static bool lost(gk_output *o, const char *name, gk_err *err)
-{
-    gk_output_distrust(o);
-    return gk_fail_errno(err, name, GK_NO_OFF, "sync");
 }
 
 /* Some file systems cannot sync a directory; that is no failure of ours. */

@@ -133,6 +133,12 @@ int fdatasync(int fd)
     return fd < 0 ? -1 : 0;
 }
 
+int sync_file_range(int fd, off64_t off, off64_t n, unsigned flags)
+{
+    WHOLE(SYNCS, -1);
+    return REAL(sync_file_range)(fd, off, n, flags);
+}
+
 int posix_fallocate(int fd, off_t off, off_t n)
 {
     WHOLE(ROOM, kind->error);
