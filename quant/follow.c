@@ -36,13 +36,6 @@ struct gk_follow {
 
 /* ---- what lies where --------------------------------------------------------------- */
 
-static uint64_t stride_of(const gk_plan_item *item, const gk_entry *e)
-{
-    const bool bias = item->heads > 0 && e->ndim < 2;
-
-    return gk_row_bytes((gk_dtype)e->dtype, e->ndim > 0 && !bias ? e->dim[e->ndim - 1] : 1);
-}
-
 static uint64_t shard_of(const gk_follow *f, const segment *s)
 {
     return f->p->item[s->item].entry[s->entry].shard;
@@ -75,7 +68,7 @@ static bool divide(gk_follow *f, gk_err *err)
             const bool coded = gk_scheme_is_coded(&item->to);
             if (gk_plan_shape(item, k, NULL))
                 continue; /* is there before the first unit */
-            const uint64_t off = e->off + (coded ? 0 : item->row0 * stride_of(item, e));
+            const uint64_t off = e->off + (coded ? 0 : item->row0 * gk_plan_stride(item, e));
             const uint64_t bytes = coded ? e->bytes : item->bytes;
             f->segment[f->n++] = (segment){off, off + bytes, (uint32_t)i, k};
         }
@@ -148,7 +141,7 @@ static uint64_t filled_by(const gk_follow *f, const segment *s, uint64_t n_rows)
         if (span.row != 0 || e->ndim == 0 || span.n_cols != e->dim[e->ndim - 1])
             return 0;
     }
-    return gk_min(span.n_rows * stride_of(item, e), s->end - s->off);
+    return gk_min(span.n_rows * gk_plan_stride(item, e), s->end - s->off);
 }
 
 /* The end of what is there for good, from a trail's beginning on. */

@@ -80,16 +80,13 @@ typedef struct gk_kernels {
      * as at most 65535, and all as at most 2^26. Returns the first of the cheapest. */
     int (*costs)(const float *w, uint64_t n, float factor, const gk_costs *costs, uint32_t *sum);
 
-    /* Returns sum m * (w - (q - zero) * scale)^2 over n weights quantized with that
-     * scale (through its reciprocal); m may be NULL: ones. */
-    double (*error)(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid);
-
-    /* error() of GK_TRIES tries at once, into out [GK_TRIES]; lo and hi are the grid's. */
+    /* out [GK_TRIES] = sum m * (w - (q - zero) * scale)^2 over n weights quantized with each try
+     * (through its reciprocal); lo and hi are the grid's; m may be NULL: ones. */
     void (*errors)(const float *w, const float *m, uint64_t n, const gk_grid *grid,
                    const gk_try *try, double *out);
 
     /* Sums for the least-squares scale: *wq = sum m w (q - zero), *qq = sum m (q - zero)^2,
-     * with q from that scale as in error(). */
+     * with q from that scale as in errors(). */
     void (*fit)(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
                 double *wq, double *qq);
 

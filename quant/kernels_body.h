@@ -420,15 +420,14 @@ static inline lanes level(lanes w, lanes inverse, const lanes g[2], const lanes 
     return zero == NULL ? sub(q, magic) : sub(sub(q, magic), *zero);
 }
 
-/* The errors of n tries. Inlined with n, has_zero and has_mass known. */
-INLINED void
-errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid, const gk_try *try,
-          int n, bool has_zero, double *out)
+/* Inlined with has_zero, and whether m is NULL, known. */
+INLINED void errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid,
+                       const gk_try *try, bool has_zero, double *out)
 {
     const lanes g[2] = {splat(grid->lo), splat(grid->hi)};
     lanes zero[GK_TRIES], s[GK_TRIES], inverse[GK_TRIES], sum[GK_TRIES];
 
-    for (int k = 0; k < n; k++) {
+    for (int k = 0; k < GK_TRIES; k++) {
         zero[k] = splat(try[k].zero);
         s[k] = splat(try[k].scale);
         inverse[k] = splat(1.0f / try[k].scale);
@@ -440,23 +439,14 @@ errors_of(const float *w, const float *m, uint64_t len, const gk_grid *grid, con
         const lanes mass = m == NULL     ? splat(1)
                            : left < LANES ? load_tail(m + i, left)
                                           : load(m + i);
-        for (int k = 0; k < n; k++) {
+        for (int k = 0; k < GK_TRIES; k++) {
             const lanes q = level(a, inverse[k], g, has_zero ? &zero[k] : NULL);
             const lanes d = sub(a, mul(q, s[k]));
             sum[k] = add(sum[k], m == NULL ? mul(d, d) : mul(mul(d, d), mass));
         }
     }
-    for (int k = 0; k < n; k++)
+    for (int k = 0; k < GK_TRIES; k++)
         out[k] = fold(sum[k]);
-}
-
-static double error(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid)
-{
-    const gk_try one = {scale, grid->zero};
-    double e;
-
-    errors_of(w, m, n, grid, &one, 1, true, &e);
-    return e;
 }
 
 static void errors(const float *w, const float *m, uint64_t n, const gk_grid *grid,
@@ -467,11 +457,11 @@ static void errors(const float *w, const float *m, uint64_t n, const gk_grid *gr
     for (int k = 0; k < GK_TRIES; k++)
         has_zero |= try[k].zero != 0;
     if (has_zero)
-        errors_of(w, m, n, grid, try, GK_TRIES, true, out);
+        errors_of(w, m, n, grid, try, true, out);
     else if (m != NULL)
-        errors_of(w, m, n, grid, try, GK_TRIES, false, out);
+        errors_of(w, m, n, grid, try, false, out);
     else
-        errors_of(w, NULL, n, grid, try, GK_TRIES, false, out);
+        errors_of(w, NULL, n, grid, try, false, out);
 }
 
 INLINED void fit_of(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
@@ -556,7 +546,6 @@ const gk_kernels KERNELS = {
     .encode_f32 = encode_f32,
     .encode_bf16 = encode_bf16,
     .costs = costs,
-    .error = error,
     .errors = errors,
     .fit = fit,
     .row_error = row_error,

@@ -429,6 +429,18 @@ bool gk_plan_shape(const gk_plan_item *item, uint32_t i, int64_t shape[2])
     return part[i].role == GK_PART_SHAPE && part[i].dtype == GK_I64;
 }
 
+bool gk_plan_is_bias(const gk_plan_item *item, const gk_entry *e)
+{
+    return item->heads > 0 && e->ndim < 2;
+}
+
+uint64_t gk_plan_stride(const gk_plan_item *item, const gk_entry *e)
+{
+    const bool single = e->ndim == 0 || gk_plan_is_bias(item, e);
+
+    return gk_row_bytes((gk_dtype)e->dtype, single ? 1 : e->dim[e->ndim - 1]);
+}
+
 /* ---- small files --------------------------------------------------------------- */
 
 static bool add_text(gk_plan *p, const char *name, const gk_text *t, gk_err *err)

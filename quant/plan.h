@@ -135,6 +135,12 @@ gk_tile gk_plan_tile(const gk_plan_item *item, uint64_t k);
  * run writes these first: they stand in front of the files, where a reader begins. */
 bool gk_plan_shape(const gk_plan_item *item, uint32_t i, int64_t shape[2]);
 
+/* Returns whether an entry is a vector whose elements are interleaved as rows are: each is one. */
+bool gk_plan_is_bias(const gk_plan_item *item, const gk_entry *e);
+
+/* Returns the bytes from one row of an entry of the item to the next. */
+uint64_t gk_plan_stride(const gk_plan_item *item, const gk_entry *e);
+
 /* Returns the bytes that a thread's buffers take. */
 uint64_t gk_room_bytes(const gk_room *r);
 

@@ -167,6 +167,15 @@ static bool check_raw(const gk_tensor *t, const gk_tile *tile, const unsigned ch
     return at == n || say_nonfinite(t, tile, at, value != value, err);
 }
 
+/* The stored bytes of a tile of a plain tensor. */
+static bool read_raw(const run *r, const gk_plan_item *item, const gk_tile *t, worker *w,
+                     gk_err *err)
+{
+    return gk_read_part(r->p->from, item->from, 0, t->row, t->n_rows, t->col, t->n_cols, w->raw,
+                        err)
+           && (!r->p->options.check_values || check_raw(item->from, t, w->raw, err));
+}
+
 static bool read_values(const run *r, const gk_plan_item *item, const gk_tile *t, worker *w,
                         gk_err *err)
 {
@@ -213,9 +222,8 @@ static bool write_tile(run *r, const gk_plan_item *item, const gk_entry *e, cons
                        const void *buf, gk_err *err)
 {
     const gk_dtype dtype = (gk_dtype)e->dtype;
-    const bool bias = item->heads > 0 && e->ndim < 2; /* one element a row */
-    const uint64_t cols = e->ndim > 0 && !bias ? e->dim[e->ndim - 1] : 1;
-    const uint64_t stride = gk_row_bytes(dtype, cols);
+    const bool bias = gk_plan_is_bias(item, e);
+    const uint64_t stride = gk_plan_stride(item, e);
     uint64_t row_bytes = gk_row_bytes(dtype, bias ? 1 : t->n_cols);
     uint64_t n_rows = bias ? t->n_cols : t->n_rows;
     const uint64_t off
@@ -236,10 +244,7 @@ static bool write_tile(run *r, const gk_plan_item *item, const gk_entry *e, cons
 
 static bool keep_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
 {
-    return gk_read_part(r->p->from, item->from, 0, t->row, t->n_rows, t->col, t->n_cols, w->raw,
-                        err)
-           && (!r->p->options.check_values || check_raw(item->from, t, w->raw, err))
-           && write_tile(r, item, item->entry, t, w->raw, err);
+    return read_raw(r, item, t, w, err) && write_tile(r, item, item->entry, t, w->raw, err);
 }
 
 /* ggml's blocks, row by row. */
@@ -301,9 +306,7 @@ static bool read_for(const run *r, const gk_plan_item *item, const gk_tile *t, w
     if (job->sums == NULL || !is_bf16(item->from))
         return read_values(r, item, t, w, err);
     job->bf16 = w->raw;
-    return gk_read_part(r->p->from, item->from, 0, t->row, t->n_rows, t->col, t->n_cols, w->raw,
-                        err)
-           && (!r->p->options.check_values || check_raw(item->from, t, w->raw, err));
+    return read_raw(r, item, t, w, err);
 }
 
 static bool encode_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
@@ -493,7 +496,7 @@ static void drop_sums(run *r)
 }
 
 /* A processor has use for a few threads, because some wait for the disk; many more only scatter
- * the reads that a file system's read-ahead wants in a row (64 on 2: a third slower). */
+ * the reads that a file system's read-ahead wants in a row. */
 static int n_workers(const gk_plan *p)
 {
     return (int)gk_min((uint64_t)p->options.threads, 4 * (uint64_t)omp_get_num_procs());
@@ -561,7 +564,7 @@ static bool verify(run *r, gk_err *err)
     if (ok) {
         memset(again, 0, p->n_items * sizeof *again);
         r->back = back;
-            r->rel_error = again;
+        r->rel_error = again;
         ok = do_all(r, err);
         r->rel_error = own;
         r->back = NULL;

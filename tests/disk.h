@@ -171,7 +171,7 @@ static inline void free_names(char **name, size_t n)
     free(name);
 }
 
-/* Both directories hold the same names and bytes. */
+/* Both files hold the same bytes. */
 static inline void assert_same_files(const char *a, const char *b)
 {
     size_t len_a, len_b;
@@ -183,6 +183,7 @@ static inline void assert_same_files(const char *a, const char *b)
     free(y);
 }
 
+/* Both directories hold the same names and bytes. */
 static inline void assert_same_dirs(const char *a, const char *b)
 {
     size_t n, m;

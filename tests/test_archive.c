@@ -7,6 +7,7 @@
 #include "formats/archive.h"
 #include "quant/model.h"
 #include "tests/disk.h"
+#include "tests/same_tensors.h"
 #include "verify/checksums.h"
 
 #define WORK  "build/tmp/archive"
@@ -159,21 +160,7 @@ static void assert_same_model(const gk_catalog *c, const char *dir)
         assert_same_file(c, name[i], path_of("%s/%s", dir, name[i]));
     assert_string_equal(c->format, d->format);
     assert_int_equal(c->n_extras, d->n_extras);
-    assert_int_equal(c->n_tensors, d->n_tensors);
-    assert_true(c->n_tensors > 0);
-    for (uint64_t i = 0; i < c->n_tensors; i++) {
-        const gk_tensor *t = &c->tensor[i];
-        gk_part_room room;
-        const gk_part *p = gk_part_of(t, 0, &room);
-        const uint64_t bytes = gk_tensor_bytes(t);
-        void *x = malloc(bytes), *y = malloc(bytes);
-        assert_string_equal(t->name, d->tensor[i].name);
-        assert_ok(gk_read_part(c, t, 0, 0, p->n_rows, 0, p->n_cols, x, &err), err);
-        assert_ok(gk_read_part(d, &d->tensor[i], 0, 0, p->n_rows, 0, p->n_cols, y, &err), err);
-        assert_memory_equal(x, y, bytes);
-        free(x);
-        free(y);
-    }
+    assert_same_tensors(c, d);
     free_names(name, n);
     gk_catalog_close(d);
 }

@@ -257,17 +257,6 @@ static void layers_count_as_llama_quantize_counts_them(void **state)
 
 /* ---- one input, one output --------------------------------------------------------- */
 
-static void expect_same(const char *a, const char *b)
-{
-    size_t n, m;
-    unsigned char *x = read_bytes(a, &n), *y = read_bytes(b, &m);
-
-    if (n != m || memcmp(x, y, n) != 0)
-        fail_msg("%s and %s differ", a, b);
-    free(x);
-    free(y);
-}
-
 static void write_aside(const char *from, const char *rules, gk_plan_options o, const char *name)
 {
     o.out_name = name;
@@ -287,7 +276,7 @@ static void threads_and_memory_do_not_show(void **state)
             o.threads = threads;
             o.memory_bytes = MANY;
             write_aside("build/models/odd", rules[i], o, "again");
-            expect_same(OUT, WORK "/again.gguf");
+            assert_same_files(OUT, WORK "/again.gguf");
             for (gk_plan *p; o.memory_bytes > 4096; o.memory_bytes = o.memory_bytes / 8 * 7) {
                 gk_err err = {0};
                 if ((p = try_plan(c, rules[i], &o, &err)) == NULL)
@@ -296,7 +285,7 @@ static void threads_and_memory_do_not_show(void **state)
             }
             o.memory_bytes = o.memory_bytes / 7 * 8 + 8; /* the last that was enough */
             write_aside("build/models/odd", rules[i], o, "again");
-            expect_same(OUT, WORK "/again.gguf");
+            assert_same_files(OUT, WORK "/again.gguf");
             gk_catalog_close(c);
         }
     }
@@ -500,7 +489,7 @@ static void rope_is_plain_unless_yarn_is_asked_for(void **state)
     /* from GGUF to GGUF it stays, can be taken off, and cannot be made up */
     o.gguf_rope = GK_GGUF_ROPE_DEFAULT;
     write_aside(OUT, "default = keep", o, "same");
-    expect_same(OUT, WORK "/same.gguf");
+    assert_same_files(OUT, WORK "/same.gguf");
     o.gguf_rope = GK_GGUF_ROPE_PLAIN;
     write_aside(OUT, "default = keep", o, "plain");
     f = read_gguf(WORK "/plain.gguf");
@@ -526,7 +515,7 @@ static void a_gguf_s_copy_is_the_same_file(void **state)
     for (size_t i = 0; i < 3; i++) {
         write_gguf("build/models/odd", rules[i], &o);
         write_aside(OUT, "default = keep", o, "copy");
-        expect_same(OUT, WORK "/copy.gguf");
+        assert_same_files(OUT, WORK "/copy.gguf");
     }
     /* the keys of others are kept, whatever their types; the layout is ours */
     gguf_bytes theirs = read_gguf("testdata/vocabulary/grok2-tiny.gguf");
@@ -575,7 +564,7 @@ static void a_release_comes_back_from_a_gguf(void **state)
         }
         close_gguf(&a);
         close_gguf(&b);
-        expect_same(OUT, WORK "/again.gguf");
+        assert_same_files(OUT, WORK "/again.gguf");
     }
 }
 

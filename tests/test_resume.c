@@ -14,20 +14,7 @@
 #define OUT   WORK "/out"
 #define RULES "default = int8-g32"
 
-static int open_work(void **state)
-{
-    (void)state;
-    setenv("GK_KEEP_SECONDS", "0", 1); /* each tile is kept at once */
-    fresh_dir(WORK);
-    return 0;
-}
-
-static int close_work(void **state)
-{
-    (void)state;
-    remove_tree(WORK);
-    return 0;
-}
+WORK_FOLDER(WORK)
 
 /* ---- the lock ------------------------------------------------------------------------- */
 
@@ -513,5 +500,6 @@ int main(void)
         cmocka_unit_test(what_verify_refuses_is_not_kept),
         cmocka_unit_test(another_plan_is_named_by_its_difference),
     };
+    setenv("GK_KEEP_SECONDS", "0", 1); /* each tile is kept at once */
     return cmocka_run_group_tests(tests, open_work, close_work);
 }

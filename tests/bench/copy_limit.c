@@ -17,6 +17,7 @@
 #include "quant/intake.h"
 #include "quant/model.h"
 #include "quant/progress.h"
+#include "quant/run_files.h"
 
 typedef struct job {
     const gk_plan *p;
@@ -41,11 +42,10 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bool write_zeros(const job *j, const gk_entry *e, const gk_tile *t, unsigned char *buf,
-                        gk_err *err)
+static bool write_zeros(const job *j, const gk_plan_item *item, const gk_entry *e,
+                        const gk_tile *t, unsigned char *buf, gk_err *err)
 {
-    const uint64_t cols = e->ndim > 0 ? e->dim[e->ndim - 1] : 1;
-    const uint64_t stride = gk_row_bytes((gk_dtype)e->dtype, cols);
+    const uint64_t stride = gk_plan_stride(item, e);
     const uint64_t row = gk_row_bytes((gk_dtype)e->dtype, t->n_cols);
     const uint64_t off = e->off + t->row * stride + gk_row_bytes((gk_dtype)e->dtype, t->col);
     bool ok = true;
@@ -70,7 +70,7 @@ static void do_unit(const job *j, uint64_t unit, unsigned char *raw, unsigned ch
         gk_tile span = t;
         if (gk_scheme_is_coded(&item->to))
             item->to.layout->span(&item->to, i, dim, &t, &span);
-        ok = write_zeros(j, &item->entry[i], &span, packed, &err);
+        ok = write_zeros(j, item, &item->entry[i], &span, packed, &err);
     }
     gk_intake_end(j->intake, item, unit - item->first_unit);
     ok = ok
@@ -92,12 +92,8 @@ static void run(job *j, const char *out, gk_err *err)
     j->file = calloc(p->shards.n, sizeof *j->file);
     if (j->intake == NULL || j->file == NULL)
         die(err);
-    for (uint64_t i = 0; i < p->shards.n; i++) {
-        const gk_shard *s = &p->shards.shard[i];
-        if (!gk_output_create(j->out, s->name, s->bytes, &j->file[i], err)
-            || !gk_output_write(j->out, j->file[i], 0, s->header, s->header_bytes, err))
-            die(err);
-    }
+    if (!gk_run_create_files(p, j->out, j->file, err))
+        die(err);
     gk_intake_restart(j->intake);
 #pragma omp parallel num_threads(p->options.threads)
     {

@@ -174,10 +174,9 @@ static void call(const gk_kernels *k, int which, int i, uint64_t n)
     case 11: k->range(w + i, n, &lo, &hi); keep = (double)lo; break;
     case 12: k->encode_f32(w + i, n, 0.01f, &grid, code + i, &sums); break;
     case 13: k->encode_bf16(half + 2 * i, n, 0.01f, &grid, code + i, &sums); break;
-    case 14: keep = k->error(w + i, NULL, n, 0.01f, &grid); break;
-    case 15: k->errors(w + i, NULL, n, &grid, try, x); keep = x[0]; break;
-    case 16: k->fit(w + i, NULL, n, 0.01f, &grid, &x[0], &x[1]); keep = x[0]; break;
-    case 17: k->peaks_bf16(half + 2 * i, n, n, &peak); keep = peak; break;
+    case 14: k->errors(w + i, NULL, n, &grid, try, x); keep = x[0]; break;
+    case 15: k->fit(w + i, NULL, n, 0.01f, &grid, &x[0], &x[1]); keep = x[0]; break;
+    case 16: k->peaks_bf16(half + 2 * i, n, n, &peak); keep = peak; break;
     default: k->costs(w + i, n, 2000, gk_scale_costs(), cost); keep = cost[0]; break;
     }
 }
@@ -185,7 +184,7 @@ static void call(const gk_kernels *k, int which, int i, uint64_t n)
 static const char *const names[] = {"bf16_to_f32", "f32_to_bf16", "f16_to_f32", "f32_to_f16",
                                     "nonfinite_bf16", "nonfinite_f32", "pack4", "unpack4", "pack8",
                                     "row_error", "decode", "range", "encode_f32",
-                                    "encode_bf16", "error", "errors (4 tries)", "fit",
+                                    "encode_bf16", "errors (4 tries)", "fit",
                                     "peaks_bf16", "costs (32 tries)"};
 
 static void run(const gk_kernels *k, int which)
