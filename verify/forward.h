@@ -37,6 +37,12 @@ typedef struct gk_forward_options {
     int         threads;
     uint64_t    memory_bytes;
     const volatile sig_atomic_t *stop;
+    /* What a matrix, or two of the same inputs, is about to be multiplied with: batch b is rows
+     * [begin[b], begin[b + 1]) of in [.., columns], in the order of the windows. False and *err
+     * end the pass. May be NULL. */
+    bool (*watch)(void *watcher, const gk_tensor *const w[2], const float *in,
+                  const uint64_t *begin, uint64_t n_batches, gk_err *err);
+    void *watcher;
     /* Bytes of weights read since the last call, and what is computed. May be NULL. */
     void (*progress)(void *context, uint64_t bytes, const char *what);
     void *context;

@@ -168,6 +168,10 @@ bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err)
 {
     const uint64_t rows = gk_block_rows(gk_rows(p->w[0]), gk_cols(p->w[0]));
     const uint64_t n_blocks = gk_div_up(gk_rows(p->w[0]), rows);
+
+    if (s->o.watch != NULL
+        && !s->o.watch(s->o.watcher, p->w, p->in, p->begin, p->n_batches, err))
+        return false;
     const bool ok = n_blocks >= 2 * (uint64_t)s->o.threads ? by_blocks(s, p, rows, err)
                                                            : by_batches(s, p, rows, err);
 
