@@ -14,7 +14,7 @@
 #include "cmd/table.h"
 #include "formats/gguf.h"
 #include "formats/output.h"
-#include "verify/blas.h"
+#include "quant/blas.h"
 #include "verify/score.h"
 #include "verify/tokenizer.h"
 

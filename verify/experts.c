@@ -25,14 +25,19 @@ bool gk_dense(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
                     .begin = c->begin,
                     .n_batches = c->n_batches};
 
-    if (p.w[0] == NULL || p.w[1] == NULL || !gk_multiply(s, &p, err))
+    if (p.w[0] == NULL || p.w[1] == NULL)
+        return false;
+    if (s->until == GK_UNTIL_FIRST)
+        return gk_show(s, &p, err);
+    if (!gk_multiply(s, &p, err))
         return false;
     p.w[0] = gk_layer_tensor(s, GK_WEIGHT_DOWN, layer, 0, err);
     p.w[1] = NULL;
     p.in = h;
     p.unordered = true;
     p.out = s->y;
-    return p.w[0] != NULL && gk_multiply(s, &p, err);
+    return p.w[0] != NULL
+           && (s->until == GK_UNTIL_LAST ? gk_show(s, &p, err) : gk_multiply(s, &p, err));
 }
 
 static bool renormalises(const gk_stream *s)
@@ -135,6 +140,8 @@ static bool run_expert(gk_stream *s, uint64_t layer, const gk_chunk *c, uint64_t
                     .out = h,
                     .begin = s->expert_begin,
                     .n_batches = c->n_batches};
+    if (s->until == GK_UNTIL_FIRST)
+        return gk_show(s, &p, err);
     if (!gk_multiply(s, &p, err))
         return false;
     p = (gk_product){.w = {down, NULL},
@@ -143,6 +150,8 @@ static bool run_expert(gk_stream *s, uint64_t layer, const gk_chunk *c, uint64_t
                      .out = out,
                      .begin = s->expert_begin,
                      .n_batches = c->n_batches};
+    if (s->until == GK_UNTIL_LAST)
+        return gk_show(s, &p, err);
     if (!gk_multiply(s, &p, err))
         return false;
 #pragma omp parallel for schedule(static) num_threads(s->o.threads)

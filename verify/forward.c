@@ -8,7 +8,7 @@
 
 #include "formats/checked.h"
 #include "quant/model.h"
-#include "verify/blas.h"
+#include "quant/blas.h"
 #include "verify/layer.h"
 
 #define BATCH_TOKENS 512
@@ -96,17 +96,25 @@ uint64_t gk_forward_bytes(const gk_catalog *c, const gk_arch *a, const gk_forwar
 
 /* ---- starting ------------------------------------------------------------------- */
 
+/* Of decoding any block of a catalog's tensors; NULL: 0. */
+static uint64_t scratch_bytes(const gk_catalog *c)
+{
+    uint64_t most = 0;
+
+    for (uint64_t i = 0; c != NULL && i < c->n_tensors; i++) {
+        const gk_tensor *t = &c->tensor[i];
+        if (gk_can_decode(t))
+            most = gk_max(most, gk_decode_scratch_bytes(t, gk_block_rows(gk_rows(t), gk_cols(t)),
+                                                        gk_cols(t)));
+    }
+    return most;
+}
+
 static bool open_workers(gk_stream *s, gk_err *err)
 {
     const uint64_t floats = block_floats(&s->a);
-    uint64_t scratch = 0;
+    const uint64_t scratch = gk_max(scratch_bytes(s->c), scratch_bytes(s->o.instead));
 
-    for (uint64_t i = 0; i < s->c->n_tensors; i++) {
-        const gk_tensor *t = &s->c->tensor[i];
-        if (gk_can_decode(t))
-            scratch = gk_max(scratch, gk_decode_scratch_bytes(
-                                          t, gk_block_rows(gk_rows(t), gk_cols(t)), gk_cols(t)));
-    }
     s->worker = gk_arena_alloc(s->arena, (uint64_t)s->o.threads, sizeof *s->worker, err);
     for (int i = 0; s->worker != NULL && i < s->o.threads; i++) {
         gk_worker *k = &s->worker[i];
@@ -167,7 +175,7 @@ static bool divide_frequencies(gk_stream *s, const gk_tensor *t, double *freq, g
     const uint64_t half = s->a.sizes.head_dim / 2, all[4] = {0, 1, 0, half};
     float *factor = gk_arena_alloc(s->arena, half, sizeof *factor, err);
 
-    if (factor == NULL || !gk_decode(s->c, t, all, factor, s->worker[0].scratch, err))
+    if (factor == NULL || !gk_stream_decode(s, t, all, factor, s->worker[0].scratch, err))
         return false;
     for (uint64_t j = 0; j < half; j++) {
         if (!(factor[j] > 0) || isinf(factor[j])) {
@@ -244,7 +252,7 @@ static bool embed(gk_stream *s, const uint32_t *ids, gk_err *err)
         const uint64_t rect[4] = {ids[i], 1, 0, s->d};
         float *r = s->r + i * s->d;
         gk_err own = {0};
-        if (!gk_decode(s->c, t, rect, r, s->worker[omp_get_thread_num()].scratch, &own)) {
+        if (!gk_stream_decode(s, t, rect, r, s->worker[omp_get_thread_num()].scratch, &own)) {
 #pragma omp critical(gk_product_error)
             {
                 failed = true;
@@ -376,13 +384,17 @@ static bool norm_out(gk_stream *s, uint64_t layer, gk_weight role, const gk_chun
     return true;
 }
 
-static bool run_chunk(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
+static bool run_attention(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
+{
+    return norm_in(s, l, GK_WEIGHT_PRE_ATTN_NORM, c, err) && gk_attention(s, l, c, err)
+           && (s->until < GK_UNTIL_END || norm_out(s, l, GK_WEIGHT_POST_ATTN_NORM, c, 1, err));
+}
+
+static bool run_ffn(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
 {
     const gk_grok2 *g = &s->a.sizes;
 
-    if (!norm_in(s, l, GK_WEIGHT_PRE_ATTN_NORM, c, err) || !gk_attention(s, l, c, err)
-        || !norm_out(s, l, GK_WEIGHT_POST_ATTN_NORM, c, 1, err)
-        || !norm_in(s, l, GK_WEIGHT_PRE_FFN_NORM, c, err))
+    if (!norm_in(s, l, GK_WEIGHT_PRE_FFN_NORM, c, err))
         return false;
     if (g->dense > 0 && !gk_dense(s, l, c, err))
         return false;
@@ -390,14 +402,23 @@ static bool run_chunk(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
         memset(s->y, 0, (c->t1 - c->t0) * s->d * sizeof(float));
     if (g->experts > 0 && !gk_experts(s, l, c, err))
         return false;
-    return norm_out(s, l, GK_WEIGHT_POST_FFN_NORM, c, s->a.mlp_scale, err);
+    return s->until < GK_UNTIL_END
+           || norm_out(s, l, GK_WEIGHT_POST_FFN_NORM, c, s->a.mlp_scale, err);
 }
 
-bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err)
+static bool run_chunk(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
+{
+    return run_attention(s, l, c, err) && run_ffn(s, l, c, err);
+}
+
+typedef bool run_fn(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err);
+
+static bool run_chunks(gk_stream *s, uint64_t l, run_fn *run, gk_until until, gk_err *err)
 {
     uint64_t *begin = gk_alloc(s->chunk + 1, sizeof *begin, err);
     bool ok = begin != NULL;
 
+    s->until = until;
     for (uint64_t first = 0; ok && first < s->n_batches; first += s->chunk) {
         const uint64_t n = gk_min(s->chunk, s->n_batches - first);
         const gk_chunk c = {.first = first,
@@ -407,10 +428,23 @@ bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err)
                             .begin = begin};
         for (uint64_t b = 0; b <= n; b++)
             begin[b] = s->begin[first + b] - c.t0;
-        ok = !gk_stopped(s, err) && run_chunk(s, l, &c, err);
+        ok = !gk_stopped(s, err) && run(s, l, &c, err);
     }
     gk_free(begin);
     return ok;
+}
+
+bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err)
+{
+    return run_chunks(s, l, run_chunk, GK_UNTIL_END, err);
+}
+
+bool gk_stream_half(gk_stream *s, uint64_t l, gk_half half, gk_until until, gk_err *err)
+{
+    const uint64_t E = s->a.sizes.experts;
+
+    memset(s->counts + l * E, 0, E * sizeof *s->counts); /* of a half that is run again */
+    return run_chunks(s, l, half == GK_HALF_ATTENTION ? run_attention : run_ffn, until, err);
 }
 
 bool gk_stream_finish(gk_stream *s, gk_err *err)
@@ -453,8 +487,8 @@ static bool decode_block(gk_stream *s, const gk_tensor *head, uint64_t id, uint6
         const uint64_t rect[4] = {id + at, count, 0, s->d};
         gk_err own = {0};
         if (count > 0
-            && !gk_decode(s->c, head, rect, s->worker[0].w[0] + at * s->d,
-                          s->worker[omp_get_thread_num()].scratch, &own)) {
+            && !gk_stream_decode(s, head, rect, s->worker[0].w[0] + at * s->d,
+                                 s->worker[omp_get_thread_num()].scratch, &own)) {
 #pragma omp critical(gk_product_error)
             {
                 failed = true;

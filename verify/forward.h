@@ -43,6 +43,9 @@ typedef struct gk_forward_options {
     bool (*watch)(void *watcher, const gk_tensor *const w[2], const float *in,
                   const uint64_t *begin, uint64_t n_batches, gk_err *err);
     void *watcher;
+    /* Where tensors are read that is_instead() says so of, by their names; NULL: nowhere. */
+    const gk_catalog *instead;
+    bool (*is_instead)(void *watcher, const gk_tensor *t);
     /* Bytes of weights read since the last call, and what is computed. May be NULL. */
     void (*progress)(void *context, uint64_t bytes, const char *what);
     void *context;
@@ -62,6 +65,17 @@ const gk_arch *gk_stream_arch(const gk_stream *s);
 
 /* Runs layer l, in order. */
 bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err);
+
+/* Half of a layer: attention, or what comes behind it. */
+typedef enum gk_half { GK_HALF_ATTENTION, GK_HALF_FFN } gk_half;
+
+/* How far. Up to where watch() has seen the inputs of the first matrices (q k v; gate, up and
+ * experts' w1, w3) or of the last (o; down and w2), the stream is left as it is. */
+typedef enum gk_until { GK_UNTIL_FIRST, GK_UNTIL_LAST, GK_UNTIL_END } gk_until;
+
+/* Runs the first half of layer l and then the second, each as often as one likes until it is
+ * run to its end. */
+bool gk_stream_half(gk_stream *s, uint64_t l, gk_half half, gk_until until, gk_err *err);
 
 /* The residual stream [n_windows * ctx, d], row-major; after layer l it is l's output. */
 const float *gk_stream_residual(const gk_stream *s);

@@ -37,6 +37,7 @@ struct gk_stream {
     gk_worker         *worker;           /* [threads]                        */
     uint64_t          *order;            /* [C] tokens of one expert         */
     uint64_t          *expert_begin;     /* [chunk + 1]                      */
+    gk_until           until;            /* of the half at hand              */
 };
 
 /* out = act(in W0^T) * (in W1^T), or in W0^T when W1 is NULL; batch b is rows
@@ -53,6 +54,13 @@ typedef struct gk_product {
 } gk_product;
 
 bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err);
+
+/* Shows the inputs of a product to watch(), without the product. */
+bool gk_show(gk_stream *s, const gk_product *p, gk_err *err);
+
+/* gk_decode(), from the catalog that the options say. */
+bool gk_stream_decode(const gk_stream *s, const gk_tensor *t, const uint64_t rect[4], float *out,
+                      void *scratch, gk_err *err);
 
 /* Rows of a matrix that are decoded at once; depends on its width alone. */
 uint64_t gk_block_rows(uint64_t n_rows, uint64_t n_cols);
