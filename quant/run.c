@@ -16,6 +16,7 @@
 #include "quant/intake.h"
 #include "quant/kernels.h"
 #include "quant/model.h"
+#include "quant/nonfinite.h"
 #include "quant/progress.h"
 #include "quant/provenance.h"
 #include "quant/run_files.h"
@@ -149,22 +150,16 @@ static bool say_nonfinite(const gk_tensor *t, const gk_tile *tile, uint64_t at, 
     return gk_fail_at(err, t->whole != NULL ? "" : NULL, t->name);
 }
 
-/* Values must be finite; raw holds n stored elements of a plain float tensor. */
+/* Values must be finite; raw holds the stored elements of a plain tensor's tile. */
 static bool check_raw(const gk_tensor *t, const gk_tile *tile, const unsigned char *raw,
                       gk_err *err)
 {
-    const gk_kernels *k = gk_kernels_get();
-    const uint64_t n = tile->n_rows * tile->n_cols;
-    uint64_t at = n;
-    float value;
+    const gk_dtype dtype = (gk_dtype)t->dtype;
+    const gk_dtype_row *type = gk_dtype_get(dtype);
+    const uint64_t n = tile->n_rows * tile->n_cols, at = gk_nonfinite(dtype, raw, n);
+    const unsigned char *found = raw + at / type->block_elems * type->block_bytes;
 
-    if (t->dtype == GK_BF16 && (at = k->nonfinite_bf16(raw, n)) < n)
-        k->bf16_to_f32(raw + 2 * at, 1, &value);
-    else if (t->dtype == GK_F16 && (at = k->nonfinite_f16(raw, n)) < n)
-        k->f16_to_f32(raw + 2 * at, 1, &value);
-    else if (t->dtype == GK_F32 && (at = k->nonfinite_f32(raw, n)) < n)
-        memcpy(&value, raw + 4 * at, 4);
-    return at == n || say_nonfinite(t, tile, at, value != value, err);
+    return at == n || say_nonfinite(t, tile, at, gk_is_nan(dtype, found), err);
 }
 
 /* The stored bytes of a tile of a plain tensor. */
