@@ -48,14 +48,20 @@ static bool take_tensors(gk_plan *p, gk_err *err)
 }
 
 /* What stays plain is cast when --dtype says so, unless a rule names it. */
-static void cast_plain(const gk_plan *p, gk_plan_item *item)
+static bool cast_plain(gk_plan *p, gk_plan_item *item, gk_err *err)
 {
     const gk_scheme *plain = p->options.plain;
+    const gk_tensor *t = item->from;
 
-    if (plain != NULL && item->to.kind == GK_SCHEME_KEEP && item->why != GK_WHY_RULE
-        && gk_can_decode(item->from)
-        && (item->from->scheme != NULL || item->from->dtype != plain->cast))
+    if (plain == NULL || item->to.kind != GK_SCHEME_KEEP || item->why == GK_WHY_RULE
+        || (t->scheme == NULL && t->dtype == plain->cast))
+        return true;
+    if (gk_can_decode(t))
         item->to = *plain;
+    return gk_can_decode(t) || !gk_dtype_get((gk_dtype)t->dtype)->is_float
+           || gk_findings_addf(&p->notes, "dtype", GK_WARN, NULL, t->name, err,
+                               "stays %s: such values cannot be turned into %s",
+                               gk_tensor_kind(t), plain->name);
 }
 
 /* The scheme as this target stores it, or why it cannot. */
@@ -118,12 +124,13 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
         /* the angles of late positions need all digits of their factors */
         if (strcmp(item->from->name, GK_ROPE_FACTORS) == 0 && item->why != GK_WHY_RULE)
             item->to = keep;
-        else
-            cast_plain(p, item);
+        else if (!cast_plain(p, item, err))
+            return false;
         if (keep_by_value(p, item))
             item->to = gk_scheme_cast(GK_F32);
         if (item->to.kind != GK_SCHEME_KEEP && !gk_can_decode(item->from)) {
-            gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "%s values cannot be turned into %s",
+            gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                    "%s values cannot be turned into %s; a rule 'REGEX=keep' leaves them",
                     gk_tensor_kind(item->from), item->to.name);
             return gk_fail_at(err, NULL, item->from->name);
         }
