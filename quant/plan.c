@@ -10,6 +10,7 @@
 #include "formats/vocabulary.h"
 #include "quant/blocks.h"
 #include "quant/model.h"
+#include "quant/provenance.h"
 #include "quant/stats.h"
 #include "quant/targets.h"
 
@@ -589,21 +590,50 @@ uint64_t gk_plan_extras(const gk_plan *p)
     return p->options.target->is_gguf ? 0 : p->from->n_extras;
 }
 
+uint64_t gk_plan_n_files(const gk_plan *p)
+{
+    return p->shards.n + (uint64_t)p->n_texts + gk_plan_extras(p) + (p->provenance_bytes > 0);
+}
+
+const char *gk_plan_file(const gk_plan *p, uint64_t i, uint64_t *bytes)
+{
+    const uint64_t n_texts = (uint64_t)p->n_texts;
+
+    if (i < p->shards.n) {
+        *bytes = p->shards.shard[i].bytes;
+        return p->shards.shard[i].name;
+    }
+    i -= p->shards.n;
+    if (i < n_texts) {
+        *bytes = p->text[i].bytes;
+        return p->text[i].name;
+    }
+    i -= n_texts;
+    if (i < gk_plan_extras(p)) {
+        *bytes = p->from->extra[i].bytes;
+        return p->from->extra[i].name;
+    }
+    *bytes = p->provenance_bytes;
+    return GK_PROVENANCE;
+}
+
 static bool add_up(gk_plan *p, gk_err *err)
 {
     for (uint64_t i = 0; i < p->n_items; i++) {
         p->parameters += gk_rows(p->item[i].from) * gk_cols(p->item[i].from);
         p->input_bytes += gk_tensor_bytes(p->item[i].from);
     }
-    for (uint64_t i = 0; i < p->shards.n; i++)
-        p->output_bytes += p->shards.shard[i].bytes;
-    for (int i = 0; i < p->n_texts; i++)
-        p->output_bytes += p->text[i].bytes;
-    for (uint64_t i = 0; i < gk_plan_extras(p); i++)
-        p->output_bytes += p->from->extra[i].bytes;
     if (p->parameters > 0)
         p->bits_per_weight = (double)p->shards.tensor_bytes * 8 / (double)p->parameters;
-    return name_the_job(p, err);
+    if (!name_the_job(p, err)
+        || (!p->options.target->is_gguf && !gk_provenance_size(p, &p->provenance_bytes, err)))
+        return false;
+    for (uint64_t i = 0; i < gk_plan_n_files(p); i++) {
+        uint64_t bytes;
+        gk_plan_file(p, i, &bytes);
+        p->output_bytes += bytes;
+    }
+    return true;
 }
 
 static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
