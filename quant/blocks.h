@@ -8,12 +8,16 @@
 #include <stddef.h>
 
 #include "formats/dtype.h"
+#include "quant/kernels.h"
 
 typedef struct gk_blocks {
     gk_dtype dtype;
     /* Encodes one row of n finite values, whole blocks, into out (gk_row_bytes()).
      * importance: n weights, mean squared activations a column; NULL without. */
     void (*encode)(const float *x, uint64_t n, const float *importance, unsigned char *out);
+    /* The same of n bf16 without importance; sums grow by what decode() makes of them, as
+     * gk_kernels' measure() has it. NULL: nothing is faster than those three. */
+    void (*encode_bf16)(const void *w, uint64_t n, unsigned char *out, gk_error_sums *sums);
     /* Decodes n values, whole blocks. */
     void (*decode)(const unsigned char *in, uint64_t n, float *out);
     /* Returns false when the blocks of n values hold a scale that is no finite

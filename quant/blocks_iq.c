@@ -353,7 +353,15 @@ static bool valid_iq4_xs(const unsigned char *in, uint64_t n)
 
 /* ---- rows of the table -------------------------------------------------------------- */
 
-const gk_blocks GK_BLOCKS_NAME(gk_blocks_iq4_nl) = {GK_IQ4_NL, encode_iq4_nl, decode_iq4_nl,
-                                                    valid_iq4_nl, false};
-const gk_blocks GK_BLOCKS_NAME(gk_blocks_iq4_xs) = {GK_IQ4_XS, encode_iq4_xs, decode_iq4_xs,
-                                                    valid_iq4_xs, false};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_iq4_nl) = {
+    .dtype = GK_IQ4_NL,
+    .encode = encode_iq4_nl,
+    .decode = decode_iq4_nl,
+    .valid = valid_iq4_nl,
+};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_iq4_xs) = {
+    .dtype = GK_IQ4_XS,
+    .encode = encode_iq4_xs,
+    .decode = decode_iq4_xs,
+    .valid = valid_iq4_xs,
+};

@@ -700,13 +700,33 @@ static bool valid_q6_k(const unsigned char *in, uint64_t n)
 
 /* ---- rows of the table ------------------------------------------------------------ */
 
-const gk_blocks GK_BLOCKS_NAME(gk_blocks_q2_k) = {GK_Q2_K, encode_q2_k, decode_q2_k, valid_q2_k,
-                                                  false};
-const gk_blocks GK_BLOCKS_NAME(gk_blocks_q3_k) = {GK_Q3_K, encode_q3_k, decode_q3_k, valid_q3_k,
-                                                  false};
-const gk_blocks GK_BLOCKS_NAME(gk_blocks_q4_k) = {GK_Q4_K, encode_q4_k, decode_q4_k, valid_q4_k,
-                                                  false};
-const gk_blocks GK_BLOCKS_NAME(gk_blocks_q5_k) = {GK_Q5_K, encode_q5_k, decode_q5_k, valid_q5_k,
-                                                  false};
-const gk_blocks GK_BLOCKS_NAME(gk_blocks_q6_k) = {GK_Q6_K, encode_q6_k, decode_q6_k, valid_q6_k,
-                                                  false};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q2_k) = {
+    .dtype = GK_Q2_K,
+    .encode = encode_q2_k,
+    .decode = decode_q2_k,
+    .valid = valid_q2_k,
+};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q3_k) = {
+    .dtype = GK_Q3_K,
+    .encode = encode_q3_k,
+    .decode = decode_q3_k,
+    .valid = valid_q3_k,
+};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q4_k) = {
+    .dtype = GK_Q4_K,
+    .encode = encode_q4_k,
+    .decode = decode_q4_k,
+    .valid = valid_q4_k,
+};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q5_k) = {
+    .dtype = GK_Q5_K,
+    .encode = encode_q5_k,
+    .decode = decode_q5_k,
+    .valid = valid_q5_k,
+};
+const gk_blocks GK_BLOCKS_NAME(gk_blocks_q6_k) = {
+    .dtype = GK_Q6_K,
+    .encode = encode_q6_k,
+    .decode = decode_q6_k,
+    .valid = valid_q6_k,
+};

@@ -166,6 +166,15 @@ static inline void signed_bounds(const float *x, float *lo, float *hi)
         }
 }
 
+/* A block of bf16 as floats. */
+static inline void floats_of(const unsigned char *bf16, float x[WIDTH])
+{
+    for (int i = 0; i < WIDTH; i++) {
+        uint32_t bits = (uint32_t)bf16[2 * i] << 16 | (uint32_t)bf16[2 * i + 1] << 24;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+}
+
 /* The first of the elements with the largest magnitude, sign kept; +0 for a block of zeros. */
 static inline float first_extreme(const float *x, float most)
 {
@@ -176,22 +185,34 @@ static inline float first_extreme(const float *x, float most)
     return most > 0 ? x[i] : 0;
 }
 
-/* d: of each block the element with the largest magnitude, the first of several, sign kept; +0
- * for a block of zeros and past n_blocks. */
+/* d: of each block, whose elements span lo .. hi, the one with the largest magnitude, the first of
+ * several, sign kept; +0 for a block of zeros and past n_blocks. x [.., WIDTH] or bf16 has them. */
+static inline void choose_extremes(const float *lo, const float *hi, const float *x,
+                                   const unsigned char *bf16, int n_blocks, plain *p)
+{
+    for (int b = 0; b < MOST_BLOCKS; b += LANES) {
+        const lanes least = load_lanes(lo + b), most = load_lanes(hi + b);
+        store_lanes(pick(most < -least, least, most), p->d + b);
+        if (!any(most == -least)) /* of both signs, or zeros */
+            continue;
+        for (int k = b; k < b + LANES; k++) {
+            float room[WIDTH];
+            if (hi[k] != -lo[k])
+                continue;
+            if (k < n_blocks && x == NULL)
+                floats_of(bf16 + k * WIDTH * 2, room);
+            p->d[k] = k < n_blocks ? first_extreme(x == NULL ? room : x + k * WIDTH, hi[k]) : 0;
+        }
+    }
+}
+
 static inline void extremes(const float *x, int n_blocks, plain *p)
 {
     float lo[MOST_BLOCKS] = {0}, hi[MOST_BLOCKS] = {0};
 
     for (int b = 0; b < n_blocks; b++)
         bounds(x + b * WIDTH, &lo[b], &hi[b]);
-    for (int b = 0; b < MOST_BLOCKS; b += LANES) {
-        const lanes least = load_lanes(lo + b), most = load_lanes(hi + b);
-        store_lanes(pick(most < -least, least, most), p->d + b);
-        if (any(most == -least)) /* of both signs, or zeros */
-            for (int k = b; k < b + LANES; k++)
-                if (hi[k] == -lo[k])
-                    p->d[k] = k < n_blocks ? first_extreme(x + k * WIDTH, hi[k]) : 0;
-    }
+    choose_extremes(lo, hi, x, NULL, n_blocks, p);
 }
 
 #if LANES >= 8
@@ -257,6 +278,220 @@ OF_KIND void encode_plain(nibbles k, const float *x, int n_blocks, unsigned char
         put_block(k, f, code, out + (size_t)b * block_bytes(k));
     }
 }
+
+/* ---- bf16, in one pass ------------------------------------------------------- */
+
+#if LANES >= 8
+
+/* Of each half of a block of bf16 the even elements and then the odd ones, which takes one
+ * operation each. */
+typedef struct split {
+    __m256 v[4];
+} split;
+
+INLINED split load_split(const unsigned char *bf16)
+{
+    const __m256i high = _mm256_set1_epi32(-65536);
+    const __m256i a = _mm256_loadu_si256((const void *)bf16);
+    const __m256i b = _mm256_loadu_si256((const void *)(bf16 + 32));
+
+    return (split){{(__m256)_mm256_slli_epi32(a, 16), (__m256)_mm256_and_si256(a, high),
+                    (__m256)_mm256_slli_epi32(b, 16), (__m256)_mm256_and_si256(b, high)}};
+}
+
+/* Whole numbers, in the places of a half, that fit 16 bits: in order. */
+INLINED __m256i joined(__m256i even, __m256i odd)
+{
+    return _mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xAA);
+}
+
+/* What gk_kernels' measure() adds up in f32 over so many weights. */
+enum { RUN_BLOCKS = 128 / WIDTH };
+
+typedef struct costs {
+    __m256 error[2], square[2]; /* of even and odd elements mod 16 */
+} costs;
+
+INLINED void add_cost(costs *c, int parity, __m256 w, __m256 v)
+{
+    const __m256 d = w - v;
+
+    c->error[parity] += d * d;
+    c->square[parity] += w * w;
+}
+
+/* Lanes 8 and then 4 apart are added: those of even elements are 0 2 4 6, 8 10 12 14. */
+INLINED __m128 two_sums(__m256 a)
+{
+    const __m128 four = _mm256_castps256_ps128(a) + _mm256_extractf128_ps(a, 1);
+
+    return four + _mm_movehl_ps(four, four);
+}
+
+INLINED void add_in_order(const __m256 lane[2], double sum[4])
+{
+    const __m256d four = _mm256_cvtps_pd(_mm_unpacklo_ps(two_sums(lane[0]), two_sums(lane[1])));
+
+    _mm256_storeu_pd(sum, _mm256_loadu_pd(sum) + four);
+}
+
+INLINED void add_costs(costs *c, gk_error_sums *sums)
+{
+    add_in_order(c->error, sums->error);
+    add_in_order(c->square, sums->square);
+    *c = (costs){{{0}, {0}}, {{0}, {0}}};
+}
+
+/* The least of 16 unsigned numbers. */
+INLINED unsigned least_word(__m256i a)
+{
+    const __m128i b = _mm_min_epu16(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+
+    return (unsigned)_mm_cvtsi128_si32(_mm_minpos_epu16(b)) & 0xFFFF;
+}
+
+static inline float from_bf16(unsigned bits)
+{
+    const uint32_t wide = bits << 16;
+    float x;
+
+    memcpy(&x, &wide, sizeof x);
+    return x;
+}
+
+/* The largest magnitude of a block. */
+static inline float peak_bf16(const unsigned char *bf16)
+{
+    const __m256i mask = _mm256_set1_epi16(0x7FFF);
+    const __m256i a = _mm256_and_si256(_mm256_loadu_si256((const void *)bf16), mask);
+    const __m256i b = _mm256_and_si256(_mm256_loadu_si256((const void *)(bf16 + 32)), mask);
+
+    return from_bf16(least_word(_mm256_xor_si256(_mm256_max_epi16(a, b), mask)) ^ 0x7FFF);
+}
+
+/* The elements of the largest magnitude of either sign, where there is one; else the largest of
+ * the other: as signed numbers the largest bits are those of the largest that is positive, as
+ * unsigned ones those of the least. */
+static inline void ends_bf16(const unsigned char *bf16, float *lo, float *hi)
+{
+    const __m256i a = _mm256_loadu_si256((const void *)bf16);
+    const __m256i b = _mm256_loadu_si256((const void *)(bf16 + 32));
+    const __m256i top = _mm256_xor_si256(_mm256_max_epi16(a, b), _mm256_set1_epi16(0x7FFF));
+    const __m256i low = _mm256_xor_si256(_mm256_max_epu16(a, b), _mm256_set1_epi16(-1));
+
+    *hi = from_bf16(least_word(top) ^ 0x7FFF);
+    *lo = from_bf16(least_word(low) ^ 0xFFFF);
+}
+
+/* signed_bounds() of bf16. */
+static inline void signed_bounds_bf16(const unsigned char *bf16, float *lo, float *hi)
+{
+    ends_bf16(bf16, lo, hi);
+    if (*lo < 0 && *hi > 0)
+        return;
+    float x[WIDTH];
+    floats_of(bf16, x);
+    signed_bounds(x, lo, hi);
+}
+
+/* The scales as they are stored, and as they are read again. */
+typedef struct stored {
+    uint16_t bits[MOST_BLOCKS];
+    float value[MOST_BLOCKS];
+} stored;
+
+INLINED void store_scales(const float x[MOST_BLOCKS], stored *s)
+{
+    for (int b = 0; b < MOST_BLOCKS; b += 8) {
+        const __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(x + b), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((void *)(s->bits + b), h);
+        _mm256_storeu_ps(s->value + b, _mm256_cvtph_ps(h));
+    }
+}
+
+/* Bytes 0 .. 31 from two halves of 16 numbers that fit them. */
+INLINED __m256i bytes_of(__m256i low, __m256i high)
+{
+    return _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xD8);
+}
+
+/* Codes of a block in the order of its halves: two of 16, as 16-bit numbers. */
+OF_KIND void put_codes(nibbles k, __m256i low, __m256i high, unsigned char *out)
+{
+    const __m256i mask = _mm256_set1_epi16(15);
+
+    if (k.bits == 5) {
+        const int fifth = _mm256_movemask_epi8(_mm256_slli_epi16(bytes_of(low, high), 3));
+        memcpy(out + high_at(k), &fifth, sizeof fifth);
+        low = _mm256_and_si256(low, mask);
+        high = _mm256_and_si256(high, mask);
+    }
+    const __m256i both = _mm256_or_si256(low, _mm256_slli_epi16(high, 4));
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(both),
+                                           _mm256_extracti128_si256(both, 1));
+    memcpy(out + codes_at(k), &bytes, sizeof bytes);
+}
+
+/* Block b of a batch, as encode_plain() and decode() do it. */
+OF_KIND void encode_split(nibbles k, const unsigned char *bf16, const plain *p, int b,
+                          const stored *d, const stored *m, costs *c, unsigned char *out)
+{
+    const int half = 1 << (k.bits - 1), top = 2 * half - 1;
+    const bool usable = is_usable(p, b);
+    const __m256 by = _mm256_set1_ps(usable ? p->id[b] : 0);
+    const __m256 from = _mm256_set1_ps(usable ? p->from[b] : 0);
+    const __m256 add = _mm256_set1_ps(!usable ? 0 : k.affine ? 0.5f : (float)half + 0.5f);
+    const __m256 zero = _mm256_set1_ps(k.affine ? 0 : (float)half);
+    const __m256 scale = _mm256_set1_ps(d->value[b]), offset = _mm256_set1_ps(m->value[b]);
+    const split x = load_split(bf16);
+    __m256i q[4];
+
+    for (int i = 0; i < 4; i++) {
+        __m256 y = x.v[i];
+        if (k.affine)
+            y -= from;
+        q[i] = _mm256_cvttps_epi32(_mm256_min_ps(y * by + add, _mm256_set1_ps((float)top)));
+        y = _mm256_cvtepi32_ps(q[i]) - zero;
+        add_cost(c, i % 2, x.v[i], k.affine ? y * scale + offset : y * scale);
+    }
+    memcpy(out, &d->bits[b], 2);
+    if (k.affine)
+        memcpy(out + 2, &m->bits[b], 2);
+    put_codes(k, joined(q[0], q[1]), joined(q[2], q[3]), out);
+}
+
+OF_KIND void encode_once(nibbles k, const void *w, uint64_t n, unsigned char *out,
+                         gk_error_sums *sums)
+{
+    const int half = 1 << (k.bits - 1), top = 2 * half - 1;
+    const unsigned char *bf16 = w;
+    costs c = {{{0}, {0}}, {{0}, {0}}};
+
+    for (uint64_t left = n / WIDTH, take; left > 0; left -= take) {
+        float lo[MOST_BLOCKS] = {0}, hi[MOST_BLOCKS] = {0};
+        plain p = {{0}, {0}, {0}};
+        stored d, m;
+        take = left < MOST_BLOCKS ? left : MOST_BLOCKS;
+        for (uint64_t b = 0; b < take; b++)
+            (k.affine ? signed_bounds_bf16 : ends_bf16)(bf16 + b * WIDTH * 2, &lo[b], &hi[b]);
+        if (!k.affine)
+            choose_extremes(lo, hi, NULL, bf16, (int)take, &p);
+        for (uint64_t b = 0; k.affine && b < take; b++) {
+            p.from[b] = lo[b];
+            p.d[b] = hi[b] - lo[b];
+        }
+        divide(&p, k.affine ? (float)top : (float)-half);
+        store_scales(p.d, &d);
+        store_scales(p.from, &m);
+        for (uint64_t b = 0; b < take; b++, bf16 += WIDTH * 2, out += block_bytes(k)) {
+            encode_split(k, bf16, &p, (int)b, &d, &m, &c, out);
+            if (b % RUN_BLOCKS == RUN_BLOCKS - 1 || b == take - 1)
+                add_costs(&c, sums);
+        }
+    }
+}
+
+#endif
 
 /* ---- the search ------------------------------------------------------------- */
 
@@ -340,6 +575,18 @@ static inline bool valid(nibbles k, const unsigned char *in, uint64_t n)
 }
 
 /* The functions and the row of one type. */
+#if LANES >= 8
+#define ONCE(kind)                                                                                 \
+    static void encode_once_##kind(const void *w, uint64_t n, unsigned char *out,                  \
+                                   gk_error_sums *sums)                                            \
+    {                                                                                              \
+        encode_once(kind, w, n, out, sums);                                                        \
+    }
+#define ENCODE_ONCE(kind) encode_once_##kind
+#else
+#define ONCE(kind)
+#define ENCODE_ONCE(kind) NULL
+#endif
 #define TYPE(kind, KIND)                                                                           \
     static void encode_##kind(const float *x, uint64_t n, const float *importance,                 \
                               unsigned char *out)                                                  \
@@ -351,9 +598,11 @@ static inline bool valid(nibbles k, const unsigned char *in, uint64_t n)
         decode(kind, in, n, out);                                                                  \
     }                                                                                              \
     static bool valid_##kind(const unsigned char *in, uint64_t n) { return valid(kind, in, n); }   \
+    ONCE(kind)                                                                                     \
     const gk_blocks GK_BLOCKS_NAME(gk_blocks_##kind) = {                                           \
         .dtype = KIND,                                                                             \
         .encode = encode_##kind,                                                                   \
+        .encode_bf16 = ENCODE_ONCE(kind),                                                          \
         .decode = decode_##kind,                                                                   \
         .valid = valid_##kind,                                                                     \
         .whole_row_with_importance = true,                                                         \
@@ -373,18 +622,25 @@ typedef struct q8_0 {
 
 _Static_assert(sizeof(q8_0) == 2 + 32, "Q8_0 is an f16 and 32 bytes");
 
+#if LANES >= 8
+/* To nearest, ties away from zero. */
+INLINED __m256i rounded_away(__m256 x)
+{
+    /* the float below 0.5: with it no sum is rounded up to the next whole number too early */
+    const __m256 half = _mm256_set1_ps(0.49999997f), sign = _mm256_set1_ps(-0.0f);
+
+    return _mm256_cvttps_epi32(x + _mm256_or_ps(_mm256_and_ps(x, sign), half));
+}
+#endif
+
 /* q = x * id to nearest, ties away from zero. */
 static inline void nearest_bytes(const float *x, float id, int8_t *out)
 {
 #if LANES >= 8
-    /* the float below 0.5: with it no sum is rounded up to the next whole number too early */
-    const __m256 half = _mm256_set1_ps(0.49999997f), sign = _mm256_set1_ps(-0.0f);
     __m256i q[4];
 
-    for (int i = 0; i < 4; i++) {
-        const __m256 v = load_halves(x, i) * _mm256_set1_ps(id);
-        q[i] = _mm256_cvttps_epi32(v + _mm256_or_ps(_mm256_and_ps(v, sign), half));
-    }
+    for (int i = 0; i < 4; i++)
+        q[i] = rounded_away(load_halves(x, i) * _mm256_set1_ps(id));
     const __m256i bytes = to_bytes(q, true);
     memcpy(out, &bytes, sizeof bytes);
 #else
@@ -421,6 +677,48 @@ static void encode_q8_0(const float *x, uint64_t n, const float *importance, uns
     }
 }
 
+#if LANES >= 8
+INLINED void encode_split_q8_0(const unsigned char *bf16, float id, float d, costs *c, int8_t *out)
+{
+    const __m256 by = _mm256_set1_ps(id), scale = _mm256_set1_ps(d);
+    const split x = load_split(bf16);
+    __m256i q[4];
+
+    for (int i = 0; i < 4; i++) {
+        q[i] = rounded_away(x.v[i] * by);
+        add_cost(c, i % 2, x.v[i], _mm256_cvtepi32_ps(q[i]) * scale);
+    }
+    const __m256i bytes = bytes_of(joined(q[0], q[1]), joined(q[2], q[3]));
+    memcpy(out, &bytes, sizeof bytes);
+}
+
+static void encode_once_q8_0(const void *w, uint64_t n, unsigned char *out, gk_error_sums *sums)
+{
+    const unsigned char *bf16 = w;
+    costs c = {{{0}, {0}}, {{0}, {0}}};
+
+    for (uint64_t left = n / WIDTH, take; left > 0; left -= take) {
+        plain p = {{0}, {0}, {0}};
+        stored d;
+        take = left < MOST_BLOCKS ? left : MOST_BLOCKS;
+        for (uint64_t b = 0; b < take; b++)
+            p.d[b] = peak_bf16(bf16 + b * WIDTH * 2);
+        divide(&p, 127.0f);
+        store_scales(p.d, &d);
+        for (uint64_t b = 0; b < take; b++, bf16 += WIDTH * 2, out += sizeof(q8_0)) {
+            memcpy(out, &d.bits[b], 2);
+            encode_split_q8_0(bf16, is_usable(&p, (int)b) ? p.id[b] : 0, d.value[b], &c,
+                              (int8_t *)out + 2);
+            if (b % RUN_BLOCKS == RUN_BLOCKS - 1 || b == take - 1)
+                add_costs(&c, sums);
+        }
+    }
+}
+#define ENCODE_ONCE_Q8_0 encode_once_q8_0
+#else
+#define ENCODE_ONCE_Q8_0 NULL
+#endif
+
 static void decode_q8_0(const unsigned char *in, uint64_t n, float *out)
 {
     for (uint64_t b = 0; b < n / WIDTH; b++, out += WIDTH) {
@@ -443,6 +741,7 @@ static bool valid_q8_0(const unsigned char *in, uint64_t n)
 const gk_blocks GK_BLOCKS_NAME(gk_blocks_q8_0) = {
     .dtype = GK_Q8_0,
     .encode = encode_q8_0,
+    .encode_bf16 = ENCODE_ONCE_Q8_0,
     .decode = decode_q8_0,
     .valid = valid_q8_0,
 };

@@ -245,7 +245,7 @@ typedef struct batch {
     const float *importance;
     float      *scale;
     int8_t     *code, *zero;
-    gk_sums    *sums;
+    gk_error_sums *sums;
 } batch;
 
 static uint64_t width_of(const batch *b, uint64_t i)
@@ -319,13 +319,26 @@ static void encode_floats(const gk_group_job *job, group *g, const batch *b)
     }
 }
 
-static double total(const double lane[16])
+/* The sums of a row whose squares are too large or too small for f32. */
+static void measure_exactly(const gk_group_job *job, const void *w, const int8_t *code,
+                            const float *scale, const int8_t *zero, double sums[2])
 {
-    double sum = 0;
+    const uint64_t width = job->scheme->group == 0 ? job->n_cols : job->scheme->group;
+    const gk_kernels *k = gk_kernels_get();
+    double error, square;
+    float a, v;
 
-    for (int i = 0; i < 16; i++)
-        sum += lane[i];
-    return sum;
+    sums[0] = sums[1] = 0;
+    for (uint64_t i = 0; i < job->n_cols; i++) {
+        if (job->bf16 == NULL)
+            a = ((const float *)w)[i];
+        else
+            k->bf16_to_f32((const uint16_t *)w + i, 1, &a);
+        k->decode(code + i, 1, zero == NULL ? 0 : (float)zero[i / width], scale[i / width], &v);
+        k->row_error(&a, &v, 1, &error, &square);
+        sums[0] += error;
+        sums[1] += square;
+    }
 }
 
 void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *scales,
@@ -338,7 +351,7 @@ void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *sc
     group g = {.k = gk_kernels_get(), .bits = s->bits, .stored = s->scales};
 
     for (uint64_t r = 0; r < job->n_rows; r++) {
-        gk_sums lanes = {{0}, {0}};
+        gk_error_sums lanes = {{0}, {0}};
         for (uint64_t i = 0; i < n_groups; i += BATCH) {
             const uint64_t n = n_groups - i < BATCH ? n_groups - i : BATCH;
             const uint64_t col = i * width, at = r * n_cols + col;
@@ -355,10 +368,12 @@ void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *sc
                 .sums = &lanes};
             (plainly ? encode_plainly : encode_floats)(job, &g, &b);
         }
-        if (sums != NULL) {
-            sums[r][0] = total(lanes.error);
-            sums[r][1] = total(lanes.square);
-        }
+        if (sums != NULL && !gk_error_sums_total(&lanes, n_cols, &sums[r][0], &sums[r][1]))
+            measure_exactly(job,
+                            job->bf16 == NULL ? (const void *)(w + r * n_cols)
+                                              : (const uint16_t *)job->bf16 + r * n_cols,
+                            codes + r * n_cols, scales + r * n_groups,
+                            zeros == NULL ? NULL : zeros + r * n_groups, sums[r]);
     }
 }
 

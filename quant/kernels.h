@@ -24,10 +24,11 @@ typedef struct gk_try {
 
 #define GK_TRIES 4
 
-/* Sums over weights as they are encoded: element i adds to lane i mod 16. */
-typedef struct gk_sums {
-    double error[16], square[16]; /* (w - value)^2, w^2 */
-} gk_sums;
+/* Sums over weights as they are encoded, of (w - value)^2 and w^2. Over 128 of them element i adds
+ * to lane i mod 16 in f32; lanes 8 apart are added, then those 4 apart, and the four are in f64. */
+typedef struct gk_error_sums {
+    double error[4], square[4];
+} gk_error_sums;
 
 /* What a weight w of a group costs under each of so many scales: row rne(w * factor) +
  * GK_COST_ROWS / 2, for |w * factor| < GK_COST_ROWS / 2. */
@@ -70,11 +71,11 @@ typedef struct gk_kernels {
     void (*peaks_bf16)(const void *w, uint64_t group, uint64_t n, uint16_t *peak);
 
     /* code = rne(clamp(w / scale + zero, lo, hi)); sums grow by what (code - zero) * scale makes
-     * of finite weights, in f32 over 128 of them and from there in f64. */
+     * of finite weights. */
     void (*encode_f32)(const float *w, uint64_t n, float scale, const gk_grid *grid, int8_t *code,
-                       gk_sums *sums);
+                       gk_error_sums *sums);
     void (*encode_bf16)(const void *w, uint64_t n, float scale, const gk_grid *grid, int8_t *code,
-                        gk_sums *sums);
+                        gk_error_sums *sums);
 
     /* sum [GK_COST_SCALES] = the costs of n weights under each scale; those of 128 in a row count
      * as at most 65535, and all as at most 2^26. Returns the first of the cheapest. */
@@ -90,9 +91,16 @@ typedef struct gk_kernels {
     void (*fit)(const float *w, const float *m, uint64_t n, float scale, const gk_grid *grid,
                 double *wq, double *qq);
 
+    /* Sums grow by what n weights became: v. */
+    void (*measure)(const float *w, const float *v, uint64_t n, gk_error_sums *sums);
+
     /* *err = sum (w - v)^2, *sum = sum w^2, in double. */
     void (*row_error)(const float *w, const float *v, uint64_t n, double *err, double *sum);
 } gk_kernels;
+
+/* Sets *error and *square to the sums of all lanes. Returns false when they are no measure of n
+ * weights: squares that f32 cannot hold, or holds with few digits, are among them. */
+bool gk_error_sums_total(const gk_error_sums *s, uint64_t n, double *error, double *square);
 
 /* Returns the table in use; thread-safe. */
 const gk_kernels *gk_kernels_get(void);

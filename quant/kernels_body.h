@@ -331,7 +331,7 @@ INLINED void encode_tail(encoding *e, const void *w, bool is_bf16, uint64_t n, b
 }
 
 INLINED void encode_of(const void *w, bool is_bf16, uint64_t n, float scale, const gk_grid *g,
-                       bounds how, int8_t *code, gk_sums *sums)
+                       bounds how, int8_t *code, gk_error_sums *sums)
 {
     encoding e = encoding_of(scale, g);
     const unsigned char *half = w;
@@ -350,8 +350,8 @@ INLINED void encode_of(const void *w, bool is_bf16, uint64_t n, float scale, con
         if (i < end)
             encode_tail(&e, is_bf16 ? (const void *)(half + 2 * i) : whole + i, is_bf16, end - i,
                         how, code + i);
-        add_wide(is_bf16 ? unpaired(e.error) : e.error, sums->error);
-        add_wide(is_bf16 ? unpaired(e.square) : e.square, sums->square);
+        (is_bf16 ? add_wide_paired : add_wide)(e.error, sums->error);
+        (is_bf16 ? add_wide_paired : add_wide)(e.square, sums->square);
     }
 }
 
@@ -367,13 +367,13 @@ INLINED void encode_of(const void *w, bool is_bf16, uint64_t n, float scale, con
     } while (0)
 
 static void encode_f32(const float *w, uint64_t n, float scale, const gk_grid *g, int8_t *code,
-                       gk_sums *sums)
+                       gk_error_sums *sums)
 {
     ENCODE(false);
 }
 
 static void encode_bf16(const void *w, uint64_t n, float scale, const gk_grid *g, int8_t *code,
-                        gk_sums *sums)
+                        gk_error_sums *sums)
 {
     ENCODE(true);
 }
@@ -497,6 +497,23 @@ static void fit(const float *w, const float *m, uint64_t n, float scale, const g
         fit_of(w, m, n, scale, grid, true, wq, qq);
 }
 
+static void measure(const float *w, const float *v, uint64_t n, gk_error_sums *sums)
+{
+    for (uint64_t b = 0; b < n; b += RUN) {
+        const uint64_t end = n - b < RUN ? n : b + RUN;
+        lanes error = splat(0), square = splat(0);
+        for (uint64_t i = b; i < end; i += LANES) {
+            const uint64_t left = end - i;
+            const lanes a = left < LANES ? load_tail(w + i, left) : load(w + i);
+            const lanes d = sub(a, left < LANES ? load_tail(v + i, left) : load(v + i));
+            error = add(error, mul(d, d));
+            square = add(square, mul(a, a));
+        }
+        add_wide(error, sums->error);
+        add_wide(square, sums->square);
+    }
+}
+
 /* Eight lanes of double: index mod 8. */
 static void row_error(const float *w, const float *v, uint64_t n, double *err, double *sum)
 {
@@ -548,5 +565,6 @@ const gk_kernels KERNELS = {
     .costs = costs,
     .errors = errors,
     .fit = fit,
+    .measure = measure,
     .row_error = row_error,
 };

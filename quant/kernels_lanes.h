@@ -80,7 +80,7 @@ static inline void store(lanes a, float *out)
         memcpy(out + i * UNIT / 4, &a.u[i], UNIT);
 }
 /* bf16: with registers of eight, the even ones and then the odd ones, which takes one
- * operation each; paired and unpaired put codes and sums in their place. */
+ * operation each; what is called paired puts codes and sums in their place. */
 static inline lanes load_bf16(const void *p)
 {
 #ifdef __AVX512F__
@@ -92,27 +92,31 @@ static inline lanes load_bf16(const void *p)
                     (unit)_mm256_and_si256(w, _mm256_set1_epi32(-65536))}};
 #endif
 }
-static inline lanes unpaired(lanes a)
+/* sum += lanes in the order of gk_error_sums */
+static inline void add_four(__m128 four, double sum[4])
+{
+    _mm256_storeu_pd(sum, _mm256_loadu_pd(sum) + _mm256_cvtps_pd(four));
+}
+static inline __m128 half_added(__m256 a)
+{
+    return _mm256_castps256_ps128(a) + _mm256_extractf128_ps(a, 1);
+}
+static inline void add_wide(lanes a, double sum[4])
 {
 #ifdef __AVX512F__
-    return a;
+    add_four(half_added(_mm512_castps512_ps256(a.u[0]) + _mm512_extractf32x8_ps(a.u[0], 1)), sum);
 #else
-    const unit lo = _mm256_unpacklo_ps(a.u[0], a.u[1]), hi = _mm256_unpackhi_ps(a.u[0], a.u[1]);
-    return (lanes){{_mm256_permute2f128_ps(lo, hi, 0x20), _mm256_permute2f128_ps(lo, hi, 0x31)}};
+    add_four(half_added(a.u[0] + a.u[1]), sum);
 #endif
 }
-/* sum[i] += lane i */
-static inline void add_wide(lanes a, double *sum)
+static inline void add_wide_paired(lanes a, double sum[4])
 {
-    float v[LANES];
-    wide s;
-
-    store(a, v);
-    for (int i = 0; i < LANES; i += UNIT / 8) {
-        memcpy(&s, sum + i, sizeof s);
-        s += LOAD_PD(v + i);
-        memcpy(sum + i, &s, sizeof s);
-    }
+#ifdef __AVX512F__
+    add_wide(a, sum);
+#else
+    const __m128 even = half_added(a.u[0]), odd = half_added(a.u[1]);
+    add_four(_mm_unpacklo_ps(even + _mm_movehl_ps(even, even), odd + _mm_movehl_ps(odd, odd)), sum);
+#endif
 }
 /* The bits of floats under a mask of 16. */
 static inline void store_low_bits(lanes a, int mask, uint16_t *out)
@@ -224,12 +228,12 @@ static inline lanes load_bf16(const void *p)
     }
     return r;
 }
-static inline lanes unpaired(lanes a) { return a; }
-static inline void add_wide(lanes a, double *sum)
+static inline void add_wide(lanes a, double sum[4])
 {
-    for (int i = 0; i < LANES; i++)
-        sum[i] += (double)a.v[i];
+    for (int i = 0; i < 4; i++)
+        sum[i] += (double)((a.v[i] + a.v[i + 8]) + (a.v[i + 4] + a.v[i + 12]));
 }
+static inline void add_wide_paired(lanes a, double sum[4]) { add_wide(a, sum); }
 static inline void store_low_bits(lanes a, int mask, uint16_t *out)
 {
     for (int i = 0; i < LANES; i++) {

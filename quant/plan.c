@@ -242,6 +242,7 @@ static void widen(gk_room *r, const gk_plan_item *item)
     if (item->to.kind == GK_SCHEME_CAST) {
         r->packed = gk_max(r->packed, rows * gk_row_bytes(item->to.cast, cols));
         r->raw = gk_max(r->raw, rows * gk_row_bytes(item->to.cast, cols));
+        r->work = gk_max(r->work, rows * 2 * sizeof(double)); /* sums of the rows of blocks */
         return;
     }
     const gk_layout *l = item->to.layout;

@@ -10,7 +10,7 @@
 
 #include "formats/checked.h"
 #include "formats/output.h"
-#include "quant/blocks.h"
+#include "quant/codec_blocks.h"
 #include "quant/digests.h"
 #include "quant/follow.h"
 #include "quant/intake.h"
@@ -242,25 +242,40 @@ static bool keep_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker
     return read_raw(r, item, t, w, err) && write_tile(r, item, item->entry, t, w->raw, err);
 }
 
-/* ggml's blocks, row by row. */
-static bool encode_blocks(const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+static bool is_bf16(const gk_tensor *t)
 {
-    const gk_blocks *blocks = gk_blocks_of(item->to.cast);
-    const uint64_t row_bytes = gk_row_bytes(item->to.cast, t->n_cols);
-    const float *importance = item->importance == NULL ? NULL : item->importance + t->col;
+    return t->dtype == GK_BF16 && t->scheme == NULL && t->n_parts > 0;
+}
 
-    for (uint64_t i = 0; i < t->n_rows; i++) {
-        unsigned char *out = w->packed + i * row_bytes;
-        blocks->encode(w->w + i * t->n_cols, t->n_cols, importance, out);
-        if (!blocks->valid(out, t->n_cols)) {
-            gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
-                    "row %" PRIu64 " holds values whose scale %s cannot express; keep it as bf16 "
-                    "or f32 with --rule", t->row + i, item->to.name);
-            return gk_fail_at(err, NULL, item->from->name);
-        }
-        blocks->decode(out, t->n_cols, w->v + i * t->n_cols);
+/* The values of a tile for its encoder: as they are stored, where it takes bf16, or as floats. */
+static bool read_for(const run *r, const gk_plan_item *item, const gk_tile *t, worker *w,
+                     const void **bf16, gk_err *err)
+{
+    if (bf16 == NULL || !is_bf16(item->from))
+        return read_values(r, item, t, w, err);
+    *bf16 = w->raw;
+    return read_raw(r, item, t, w, err);
+}
+
+static bool blocks_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
+{
+    gk_blocks_job job = {.type = item->to.cast,
+                         .n_rows = t->n_rows,
+                         .n_cols = t->n_cols,
+                         .importance = item->importance == NULL ? NULL : item->importance + t->col};
+    double (*of_rows)[2] = (void *)w->work;
+
+    if (!read_for(r, item, t, w, &job.bf16, err))
+        return false;
+    const uint64_t row = gk_blocks_encode(&job, w->w, w->v, w->packed, of_rows);
+    if (row < t->n_rows) {
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+                "row %" PRIu64 " holds values whose scale %s cannot express; keep it as bf16 "
+                "or f32 with --rule", t->row + row, item->to.name);
+        return gk_fail_at(err, NULL, item->from->name);
     }
-    return true;
+    return add_errors(r, item, t, w, of_rows, err)
+           && write_tile(r, item, item->entry, t, w->packed, err);
 }
 
 static bool cast_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
@@ -268,12 +283,11 @@ static bool cast_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker
     const gk_kernels *k = gk_kernels_get();
     const uint64_t n = t->n_rows * t->n_cols;
 
+    if (gk_dtype_is_block(item->to.cast))
+        return blocks_tile(r, item, t, w, err);
     if (!read_values(r, item, t, w, err))
         return false;
-    if (gk_dtype_is_block(item->to.cast)) {
-        if (!encode_blocks(item, t, w, err))
-            return false;
-    } else if (item->to.cast == GK_F32) {
+    if (item->to.cast == GK_F32) {
         memcpy(w->v, w->w, n * sizeof(float));
         memcpy(w->packed, w->w, n * sizeof(float));
     } else {
@@ -287,21 +301,6 @@ static bool cast_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker
 static uint64_t up64(uint64_t n)
 {
     return gk_div_up(n, 64) * 64;
-}
-
-static bool is_bf16(const gk_tensor *t)
-{
-    return t->dtype == GK_BF16 && t->scheme == NULL && t->n_parts > 0;
-}
-
-/* The values of a tile for its encoder: as they are stored, or as floats. */
-static bool read_for(const run *r, const gk_plan_item *item, const gk_tile *t, worker *w,
-                     gk_coding *job, gk_err *err)
-{
-    if (job->sums == NULL || !is_bf16(item->from))
-        return read_values(r, item, t, w, err);
-    job->bf16 = w->raw;
-    return read_raw(r, item, t, w, err);
 }
 
 static bool encode_tile(run *r, const gk_plan_item *item, const gk_tile *t, worker *w, gk_err *err)
@@ -323,7 +322,7 @@ static bool encode_tile(run *r, const gk_plan_item *item, const gk_tile *t, work
         job.sums = (double (*)[2])(void *)w->v; /* nobody needs v, which has four floats a row */
     else
         job.v = w->v;
-    if (!read_for(r, item, t, w, &job, err))
+    if (!read_for(r, item, t, w, job.sums == NULL ? NULL : &job.bf16, err))
         return false;
     for (int i = 0; i < item->n_entries; i++) {
         l->span(&item->to, i, job.dim, t, &span[i]);

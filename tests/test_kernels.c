@@ -79,7 +79,7 @@ static void check_encoding(const gk_kernels *k, uint64_t n, const gk_grid *grid)
     static unsigned char a[MOST + 2], b[MOST + 2];
     static uint16_t half[MOST + 1];
     const gk_kernels *s = &gk_kernels_scalar;
-    gk_sums sa = {{0.5}, {1.5}}, sb = sa; /* they grow */
+    gk_error_sums sa = {{0.5}, {1.5}}, sb = sa; /* they grow */
 
     SAME(n, s->encode_f32(from, n, -0.013f, grid, (int8_t *)a, &sa),
          k->encode_f32(from, n, -0.013f, grid, (int8_t *)b, &sb));
@@ -130,6 +130,10 @@ static void check_length(const gk_kernels *k, uint64_t n)
     s->range(w, n, &fa[0], &fa[1]);
     k->range(w, n, &fb[0], &fb[1]);
     assert_memory_equal(fa, fb, sizeof fa);
+    gk_error_sums sa = {{0.5}, {1.5}}, sb = sa;
+    s->measure(w, v, n, &sa);
+    k->measure(w, v, n, &sb);
+    assert_memory_equal(&sa, &sb, sizeof sa);
     s->row_error(w, v, n, &da[0], &da[1]);
     k->row_error(w, v, n, &db[0], &db[1]);
     assert_memory_equal(da, db, sizeof da);
@@ -166,7 +170,7 @@ static void ties_are_rounded_as_the_quotient(void **state)
         for (int round = 0; round < 400; round++) {
             const gk_grid *grid = &grids[round % 5];
             float scale = weight();
-            gk_sums sa = {{0}, {0}}, sb = sa;
+            gk_error_sums sa = {{0}, {0}}, sb = sa;
             if (round % 7 == 0 && grid->lo > -1000)
                 scale *= 0x1p-110f;
             if (scale == 0 || fabsf(scale) > 1e30f)

@@ -147,7 +147,7 @@ static float w[ELEMS], v[ELEMS];
 static unsigned char half[2 * ELEMS], other[2 * ELEMS], packed[ELEMS];
 static int8_t code[ELEMS];
 static const gk_grid grid = {-8, 7, 0};
-static gk_sums sums;
+static gk_error_sums sums;
 static volatile double keep; /* what would not be computed if nobody asked */
 
 /* One call of kernel `which` on weights i .. i + n - 1. */
