@@ -152,19 +152,12 @@ static void add_totals(const job *j, gk_text *t)
 
 static void add_files(const job *j, gk_text *t)
 {
-    const gk_plan *p = j->plan;
-    const uint64_t n_texts = (uint64_t)p->n_texts;
-
     gk_json_open(t, "files", '[');
-    for (uint64_t i = 0; i < p->shards.n + n_texts + gk_plan_extras(p); i++) {
-        const uint64_t k = i - p->shards.n, x = k - n_texts;
+    for (uint64_t i = 0; i < gk_plan_n_files(j->plan); i++) {
+        uint64_t bytes;
         gk_json_open(t, NULL, '{');
-        gk_json_string(t, "name", i < p->shards.n ? p->shards.shard[i].name
-                                  : k < n_texts   ? p->text[k].name
-                                                  : p->from->extra[x].name);
-        gk_json_uint(t, "bytes", i < p->shards.n ? p->shards.shard[i].bytes
-                                 : k < n_texts   ? p->text[k].bytes
-                                                 : p->from->extra[x].bytes);
+        gk_json_string(t, "name", gk_plan_file(j->plan, i, &bytes));
+        gk_json_uint(t, "bytes", bytes);
         if (j->done)
             gk_json_string(t, "sha256", j->result.file[i].sha256[0] != '\0'
                                             ? j->result.file[i].sha256 : NULL);
@@ -230,7 +223,6 @@ static bool run(job *j, gk_err *err)
 {
     const gk_cli *cli = j->cli;
     const gk_run_options options = {
-        .hash = (gk_hash_mode)gk_cli_choice(cli, GK_OPT_HASH, GK_HASH_OUTPUT),
         .verify = gk_cli_has(cli, GK_OPT_VERIFY),
         .force = gk_cli_has(cli, GK_OPT_FORCE),
         .resume = gk_cli_has(cli, GK_OPT_RESUME),
@@ -386,6 +378,7 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
 
     options->threads = cli->threads;
     options->memory_bytes = cli->memory;
+    options->hash = (gk_hash_mode)gk_cli_choice(cli, GK_OPT_HASH, GK_HASH_OUTPUT);
     options->gguf_rope = (gk_gguf_rope)(1 + gk_cli_choice(cli, GK_OPT_GGUF_ROPE, -1));
     if (dtype != NULL && gk_scheme_parse(dtype, &plain, &err))
         options->plain = &plain;

@@ -10,6 +10,7 @@
 #include "formats/vocabulary.h"
 #include "quant/blocks.h"
 #include "quant/model.h"
+#include "quant/provenance.h"
 #include "quant/stats.h"
 #include "quant/targets.h"
 
@@ -48,14 +49,20 @@ static bool take_tensors(gk_plan *p, gk_err *err)
 }
 
 /* What stays plain is cast when --dtype says so, unless a rule names it. */
-static void cast_plain(const gk_plan *p, gk_plan_item *item)
+static bool cast_plain(gk_plan *p, gk_plan_item *item, gk_err *err)
 {
     const gk_scheme *plain = p->options.plain;
+    const gk_tensor *t = item->from;
 
-    if (plain != NULL && item->to.kind == GK_SCHEME_KEEP && item->why != GK_WHY_RULE
-        && gk_can_decode(item->from)
-        && (item->from->scheme != NULL || item->from->dtype != plain->cast))
+    if (plain == NULL || item->to.kind != GK_SCHEME_KEEP || item->why == GK_WHY_RULE
+        || (t->scheme == NULL && t->dtype == plain->cast))
+        return true;
+    if (gk_can_decode(t))
         item->to = *plain;
+    return gk_can_decode(t) || !gk_dtype_get((gk_dtype)t->dtype)->is_float
+           || gk_findings_addf(&p->notes, "dtype", GK_WARN, NULL, t->name, err,
+                               "stays %s: such values cannot be turned into %s",
+                               gk_tensor_kind(t), plain->name);
 }
 
 /* The scheme as this target stores it, or why it cannot. */
@@ -118,12 +125,13 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
         /* the angles of late positions need all digits of their factors */
         if (strcmp(item->from->name, GK_ROPE_FACTORS) == 0 && item->why != GK_WHY_RULE)
             item->to = keep;
-        else
-            cast_plain(p, item);
+        else if (!cast_plain(p, item, err))
+            return false;
         if (keep_by_value(p, item))
             item->to = gk_scheme_cast(GK_F32);
         if (item->to.kind != GK_SCHEME_KEEP && !gk_can_decode(item->from)) {
-            gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "%s values cannot be turned into %s",
+            gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                    "%s values cannot be turned into %s; a rule 'REGEX=keep' leaves them",
                     gk_tensor_kind(item->from), item->to.name);
             return gk_fail_at(err, NULL, item->from->name);
         }
@@ -583,21 +591,50 @@ uint64_t gk_plan_extras(const gk_plan *p)
     return p->options.target->is_gguf ? 0 : p->from->n_extras;
 }
 
+uint64_t gk_plan_n_files(const gk_plan *p)
+{
+    return p->shards.n + (uint64_t)p->n_texts + gk_plan_extras(p) + (p->provenance_bytes > 0);
+}
+
+const char *gk_plan_file(const gk_plan *p, uint64_t i, uint64_t *bytes)
+{
+    const uint64_t n_texts = (uint64_t)p->n_texts;
+
+    if (i < p->shards.n) {
+        *bytes = p->shards.shard[i].bytes;
+        return p->shards.shard[i].name;
+    }
+    i -= p->shards.n;
+    if (i < n_texts) {
+        *bytes = p->text[i].bytes;
+        return p->text[i].name;
+    }
+    i -= n_texts;
+    if (i < gk_plan_extras(p)) {
+        *bytes = p->from->extra[i].bytes;
+        return p->from->extra[i].name;
+    }
+    *bytes = p->provenance_bytes;
+    return GK_PROVENANCE;
+}
+
 static bool add_up(gk_plan *p, gk_err *err)
 {
     for (uint64_t i = 0; i < p->n_items; i++) {
         p->parameters += gk_rows(p->item[i].from) * gk_cols(p->item[i].from);
         p->input_bytes += gk_tensor_bytes(p->item[i].from);
     }
-    for (uint64_t i = 0; i < p->shards.n; i++)
-        p->output_bytes += p->shards.shard[i].bytes;
-    for (int i = 0; i < p->n_texts; i++)
-        p->output_bytes += p->text[i].bytes;
-    for (uint64_t i = 0; i < gk_plan_extras(p); i++)
-        p->output_bytes += p->from->extra[i].bytes;
     if (p->parameters > 0)
         p->bits_per_weight = (double)p->shards.tensor_bytes * 8 / (double)p->parameters;
-    return name_the_job(p, err);
+    if (!name_the_job(p, err)
+        || (!p->options.target->is_gguf && !gk_provenance_size(p, &p->provenance_bytes, err)))
+        return false;
+    for (uint64_t i = 0; i < gk_plan_n_files(p); i++) {
+        uint64_t bytes;
+        gk_plan_file(p, i, &bytes);
+        p->output_bytes += bytes;
+    }
+    return true;
 }
 
 static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)

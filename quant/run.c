@@ -16,6 +16,7 @@
 #include "quant/intake.h"
 #include "quant/kernels.h"
 #include "quant/model.h"
+#include "quant/nonfinite.h"
 #include "quant/progress.h"
 #include "quant/provenance.h"
 #include "quant/run_files.h"
@@ -149,22 +150,16 @@ static bool say_nonfinite(const gk_tensor *t, const gk_tile *tile, uint64_t at, 
     return gk_fail_at(err, t->whole != NULL ? "" : NULL, t->name);
 }
 
-/* Values must be finite; raw holds n stored elements of a plain float tensor. */
+/* Values must be finite; raw holds the stored elements of a plain tensor's tile. */
 static bool check_raw(const gk_tensor *t, const gk_tile *tile, const unsigned char *raw,
                       gk_err *err)
 {
-    const gk_kernels *k = gk_kernels_get();
-    const uint64_t n = tile->n_rows * tile->n_cols;
-    uint64_t at = n;
-    float value;
+    const gk_dtype dtype = (gk_dtype)t->dtype;
+    const gk_dtype_row *type = gk_dtype_get(dtype);
+    const uint64_t n = tile->n_rows * tile->n_cols, at = gk_nonfinite(dtype, raw, n);
+    const unsigned char *found = raw + at / type->block_elems * type->block_bytes;
 
-    if (t->dtype == GK_BF16 && (at = k->nonfinite_bf16(raw, n)) < n)
-        k->bf16_to_f32(raw + 2 * at, 1, &value);
-    else if (t->dtype == GK_F16 && (at = k->nonfinite_f16(raw, n)) < n)
-        k->f16_to_f32(raw + 2 * at, 1, &value);
-    else if (t->dtype == GK_F32 && (at = k->nonfinite_f32(raw, n)) < n)
-        memcpy(&value, raw + 4 * at, 4);
-    return at == n || say_nonfinite(t, tile, at, value != value, err);
+    return at == n || say_nonfinite(t, tile, at, gk_is_nan(dtype, found), err);
 }
 
 /* The stored bytes of a tile of a plain tensor. */
@@ -594,13 +589,12 @@ static double now(void)
 static bool prepare(run *r, gk_run_result *result, gk_err *err)
 {
     const gk_plan *p = r->p;
-    const uint64_t max_files = p->shards.n + (uint64_t)p->n_texts + p->from->n_extras + 1;
 
     result->arena = gk_arena_new(err);
     if (result->arena == NULL)
         return false;
     result->rel_error = gk_arena_alloc(result->arena, p->n_items, sizeof(double), err);
-    result->file = gk_arena_alloc(result->arena, max_files, sizeof *result->file, err);
+    result->file = gk_arena_alloc(result->arena, gk_plan_n_files(p), sizeof *result->file, err);
     result->input = gk_arena_alloc(result->arena, p->from->n_inputs, sizeof *result->input, err);
     for (uint64_t i = 0; result->input != NULL && i < p->from->n_inputs; i++)
         result->input[i] = (gk_run_file){.name = p->from->input[i].file->path,
@@ -628,7 +622,8 @@ static bool inputs_unchanged(const run *r, gk_err *err)
 static bool build(run *r, gk_run_result *result, gk_err *err)
 {
     const gk_plan *p = r->p;
-    const gk_hash_mode hash = r->options->hash;
+    const gk_hash_mode hash = p->options.hash;
+    const uint64_t n_made = result->n_files - (p->provenance_bytes > 0);
     const volatile sig_atomic_t *stop = r->options->stop;
 
     return gk_run_create_files(p, r->out, r->file, err)
@@ -637,12 +632,11 @@ static bool build(run *r, gk_run_result *result, gk_err *err)
            && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
            && inputs_unchanged(r, err) && gk_progress_log_keep(r->log, err)
            && (hash == GK_HASH_NONE
-               || gk_digest_files(gk_output_path(r->out), r->follow, result->file,
-                                  result->n_files, p->options.threads, stop, err))
+               || gk_digest_files(gk_output_path(r->out), r->follow, result->file, n_made,
+                                  p->options.threads, stop, err))
            && (hash != GK_HASH_ALL
                || gk_digest_inputs(p->from, result->input, p->options.threads, stop, err))
-           && (p->options.target->is_gguf
-               || gk_provenance_put(p, r->out, result, hash == GK_HASH_ALL, err))
+           && (p->provenance_bytes == 0 || gk_provenance_put(p, r->out, result, err))
            && (!r->options->verify || verify(r, err)) && gk_output_seal(r->out, err)
            && gk_progress_log_seal(r->log, err);
 }
@@ -734,7 +728,7 @@ static bool open_standing(run *r, const char *out, gk_arena *a, gk_err *err)
 
 bool gk_run_stands(const gk_plan *p, const char *out, gk_err *err)
 {
-    const gk_run_options options = {.hash = GK_HASH_NONE};
+    const gk_run_options options = {0};
     run r = {.p = p, .options = &options};
     gk_run_result result = {0};
     worker w = {0};
