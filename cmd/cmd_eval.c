@@ -8,29 +8,23 @@
 #include <time.h>
 
 #include "cmd/gate.h"
-#include "cmd/input.h"
 #include "cmd/page.h"
+#include "cmd/pass.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
-#include "formats/gguf.h"
 #include "formats/output.h"
-#include "quant/blas.h"
 #include "verify/score.h"
-#include "verify/tokenizer.h"
 
-#define DEFAULT_CTX       512
-#define LARGE_PARAMETERS  UINT64_C(20000000000) /* above: few windows unless asked for more */
-#define LARGE_WINDOWS     32
+#define LARGE_PARAMETERS UINT64_C(20000000000) /* above: few windows unless asked for more */
+#define LARGE_WINDOWS    32
 
 typedef struct job {
     const gk_cli *cli;
     gk_catalog   *model, *base;
-    gk_ids        ids;
+    gk_pass_text  text;
     gk_score_job  score;
     gk_arch       arch;
     const char   *preset, *protocol;
-    bool          has_bos;
-    uint32_t      bos;
     uint64_t      all_windows; /* of the text */
     uint64_t      bytes;       /* of weights that will be read */
     double        start, first_layer;
@@ -47,100 +41,27 @@ static double now(void)
 
 /* ---- what to read --------------------------------------------------------------- */
 
-/* All texts as one, the way llama-perplexity takes a file: behind a BOS when the model
- * wants one. */
 static bool read_texts(job *j)
 {
-    gk_tokenizer *t = gk_tokenizer_open(j->model, j->err);
     gk_text all = {0};
-    bool ok = t != NULL;
+    const bool ok = gk_read_texts(j->cli, &all, j->err)
+                    && gk_pass_encode(j->model, &all, &j->text, j->err);
 
-    if (ok)
-        j->has_bos = gk_tokenizer_bos(t, &j->bos);
-    ok = ok && (!j->has_bos || gk_ids_add(&j->ids, j->bos, j->err))
-         && gk_read_texts(j->cli, &all, j->err)
-         && gk_tokenizer_encode(t, all.data == NULL ? "" : all.data, all.len, &j->ids, j->err);
     gk_text_free(&all);
-    gk_tokenizer_close(t);
-    return ok;
-}
-
-static bool read_ids(job *j, const char *path)
-{
-    gk_text text = {0};
-    const bool ok = gk_read_text(path, &text, j->err)
-                    && gk_parse_ids(&text, path, &j->ids, j->err);
-
-    gk_text_free(&text);
     return ok;
 }
 
 /* ---- how to compute --------------------------------------------------------------- */
-
-/* Where engines agree there is nothing to choose; to name one of them is no mistake. */
-static bool refuse_switches(job *j)
-{
-    static const gk_opt options[]
-        = {GK_OPT_GELU, GK_OPT_ROPE, GK_OPT_ROPE_MAGNITUDE, GK_OPT_RENORM,
-           GK_OPT_ROUTER_CAP, GK_OPT_TEMPERATURE, GK_OPT_FINAL_ORDER};
-
-    j->preset = gk_cli_string(j->cli, GK_OPT_PRESET);
-    if (j->preset != NULL && strcmp(j->preset, "grok1") == 0)
-        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "--preset grok1 is for Grok: this is %s",
-                       j->arch.name);
-    if (j->preset == NULL)
-        j->preset = "none";
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        if (gk_cli_has(j->cli, options[i]))
-            return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF,
-                           "--%s chooses among the ways in which engines compute Grok: on %s they "
-                           "agree", gk_option_get(options[i])->name, j->arch.name);
-    return true;
-}
-
-static bool set_switches(job *j)
-{
-    gk_switches *s = &j->score.forward.switches;
-    static const gk_rope ropes[] = {GK_ROPE_CONFIG, GK_ROPE_ORIGINAL, GK_ROPE_YARN,
-                                    GK_ROPE_YARN_LOG, GK_ROPE_THETA_SCALE};
-
-    if (j->arch.preset == NULL)
-        return refuse_switches(j);
-    j->preset = gk_cli_string(j->cli, GK_OPT_PRESET);
-    if (j->preset == NULL)
-        j->preset = j->arch.preset;
-    if (!gk_preset_find(j->preset, s))
-        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "unknown preset '%s'", j->preset);
-    s->gelu_tanh = gk_cli_choice(j->cli, GK_OPT_GELU, s->gelu_tanh) == 1;
-    s->rope_magnitude = gk_cli_choice(j->cli, GK_OPT_ROPE_MAGNITUDE, s->rope_magnitude) == 1;
-    s->renorm = (gk_renorm)gk_cli_choice(j->cli, GK_OPT_RENORM, (int)s->renorm);
-    s->router_cap = gk_cli_choice(j->cli, GK_OPT_ROUTER_CAP, s->router_cap) == 1;
-    s->temperature = gk_cli_choice(j->cli, GK_OPT_TEMPERATURE, s->temperature) == 1;
-    s->cap_first = gk_cli_choice(j->cli, GK_OPT_FINAL_ORDER, s->cap_first) == 1;
-    if (gk_cli_has(j->cli, GK_OPT_ROPE))
-        s->rope = ropes[gk_cli_choice(j->cli, GK_OPT_ROPE, 0)];
-    return true;
-}
 
 static bool set_windows(job *j)
 {
     gk_forward_options *o = &j->score.forward;
     uint64_t parameters = 0;
 
-    o->ctx = gk_cli_has(j->cli, GK_OPT_TOKEN_IDS) ? j->ids.n
-                                                   : gk_cli_uint(j->cli, GK_OPT_CTX, DEFAULT_CTX);
-    if (o->ctx < 2)
-        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "a window needs two tokens or more");
-    j->all_windows = j->ids.n / o->ctx;
-    if (j->all_windows == 0)
-        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF,
-                       "the text has %" PRIu64 " tokens, not one window of %" PRIu64 " (--ctx)",
-                       j->ids.n, o->ctx);
+    if (!gk_pass_windows(j->cli, &j->text, &o->ctx, &j->all_windows, j->err))
+        return false;
     for (uint64_t i = 0; i < j->model->n_tensors; i++)
         parameters += gk_rows(&j->model->tensor[i]) * gk_cols(&j->model->tensor[i]);
-    /* as llama-perplexity: every window begins with the BOS */
-    for (uint64_t w = 1; j->has_bos && w < j->all_windows; w++)
-        j->ids.id[w * o->ctx] = j->bos;
     o->n_windows = j->all_windows;
     if (gk_cli_has(j->cli, GK_OPT_WINDOWS)) {
         o->n_windows = gk_cli_uint(j->cli, GK_OPT_WINDOWS, 0);
@@ -152,67 +73,6 @@ static bool set_windows(job *j)
                     "(--windows N changes that)", LARGE_WINDOWS, j->all_windows);
     }
     return true;
-}
-
-static void on_progress(void *context, uint64_t bytes, const char *what)
-{
-    (void)context;
-    gk_progress_item(what);
-    gk_progress_add(bytes);
-}
-
-/* Times matrix products of the pass's own shape for a moment. Returns flop a second of one
- * thread, 0 when there is no memory for it. */
-static double product_speed(void)
-{
-    enum { M = 256, N = 256, K = 1024 };
-    float *a = gk_alloc(M * K, sizeof *a, NULL), *b = gk_alloc(N * K, sizeof *b, NULL);
-    float *c = gk_alloc(M * N, sizeof *c, NULL);
-    double speed = 0;
-
-    if (a != NULL && b != NULL && c != NULL && gk_blas_open(NULL)) {
-        for (int i = 0; i < M * K; i++)
-            a[i] = b[i] = (float)(i % 7 - 3);
-        gk_blas_product(M, N, K, a, K, b, K, c, N); /* the first call sets up */
-        const double start = now();
-        int rounds = 0;
-        for (; now() - start < 0.03; rounds++)
-            gk_blas_product(M, N, K, a, K, b, K, c, N);
-        speed = 2.0 * M * N * K * rounds / (now() - start);
-    }
-    gk_free(a);
-    gk_free(b);
-    gk_free(c);
-    return speed;
-}
-
-/* Tokens, bytes, memory and time, before the first layer. The time is that of the matrix
- * products at the rate measured now; reading the weights may take longer. */
-static void announce(const job *j)
-{
-    const double speed = product_speed();
-    const gk_forward_options *o = &j->score.forward;
-    const gk_grok2 *g = &j->arch.sizes;
-    const double tokens = (double)(o->ctx * o->n_windows);
-    const double active = (double)g->layers * (double)g->hidden
-                              * ((double)(2 * (g->heads + g->kv_heads) * g->head_dim)
-                                 + 3.0 * (double)g->dense + 3.0 * (double)(j->arch.top_k * g->moe))
-                          + (double)g->hidden * (double)g->vocab;
-    const double flops = 2 * active * tokens * (j->base != NULL ? 2 : 1);
-    const uint64_t need = gk_forward_memory(&j->arch, o) * (j->base != NULL ? 2 : 1);
-    gk_human bytes, memory, time;
-
-    if (gk_cli_has(j->cli, GK_OPT_MEMORY) && need > j->cli->memory)
-        gk_cli_talk(j->cli, "--memory is less than this needs: fewer --windows would help");
-    if (speed <= 0)
-        return; /* the pass will say what is missing */
-    gk_cli_talk(j->cli,
-                "%" PRIu64 " window%s of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
-                "to read, about %s of memory; about %s of arithmetic (%.0f GFLOP/s a thread, "
-                "measured now)",
-                o->n_windows, o->n_windows == 1 ? "" : "s", o->ctx, o->n_windows * o->ctx,
-                gk_human_bytes(bytes, j->bytes), gk_human_bytes(memory, need),
-                gk_human_time(time, flops / (speed * o->threads)), speed / 1e9);
 }
 
 /* ---- the report --------------------------------------------------------------------- */
@@ -429,28 +289,24 @@ static bool prepare(job *j)
     const char *base = gk_cli_string(j->cli, GK_OPT_BASE);
     gk_forward_options *o = &j->score.forward;
 
-    j->model = gk_cli_model_whole(j->cli, j->cli->arg[0], j->err);
+    j->model = gk_pass_model(j->cli, j->cli->arg[0], &j->arch, j->err);
     if (j->model == NULL)
-        return false;
-    if (j->model->config == NULL && j->model->gguf != NULL)
-        return gk_fail(j->err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
-                       "there is no forward pass for the architecture '%.60s'",
-                       j->model->gguf->arch);
-    if (!gk_arch_read(j->model->config, &j->arch, j->err))
         return false;
     if (base != NULL && (j->base = gk_cli_model_whole(j->cli, base, j->err)) == NULL)
         return false;
-    if (!(ids != NULL ? read_ids(j, ids) : read_texts(j)) || !set_switches(j) || !set_windows(j))
+    if (!(ids != NULL ? gk_pass_ids(ids, &j->text, j->err) : read_texts(j))
+        || !gk_pass_switches(j->cli, &j->arch, &o->switches, &j->preset, j->err)
+        || !set_windows(j))
         return false;
     j->protocol = gk_cli_choice(j->cli, GK_OPT_PROTOCOL, 0) == 0 ? "llama" : "paper";
     j->score.protocol = (gk_protocol)gk_cli_choice(j->cli, GK_OPT_PROTOCOL, 0);
     o->threads = j->cli->threads;
     o->memory_bytes = j->base != NULL ? j->cli->memory / 2 : j->cli->memory;
     o->stop = gk_cli_stop();
-    o->progress = on_progress;
+    o->progress = gk_pass_progress;
     j->score.model = j->model;
     j->score.base = j->base;
-    j->score.ids = j->ids.id;
+    j->score.ids = j->text.ids.id;
     j->bytes = gk_forward_bytes(j->model, &j->arch, o)
                + (j->base != NULL ? gk_forward_bytes(j->base, &j->arch, o) : 0);
     if (gk_cli_has(j->cli, GK_OPT_LOGITS))
@@ -490,7 +346,7 @@ int cmd_eval(const gk_cli *cli)
         return gk_cli_usage(cli, "eval takes --text FILE or --token-ids FILE, one of them");
     bool ok = gk_gate_parse(gk_cli_string(cli, GK_OPT_GATE), &err) && prepare(&j);
     if (ok) {
-        announce(&j);
+        gk_pass_announce(cli, &j.arch, &j.score.forward, j.base != NULL ? 2 : 1, j.bytes);
         gk_progress_begin(cli, "evaluating", GK_UNIT_BYTES, j.bytes);
         ok = gk_score_run(&j.score, &score, &err);
         gk_progress_end();
@@ -499,7 +355,7 @@ int cmd_eval(const gk_cli *cli)
     status = ok ? report(&j, &score, now() - j.start) : gk_cli_fail(cli, &err);
     gk_score_free(&score);
     gk_free(j.score.logits);
-    gk_ids_free(&j.ids);
+    gk_ids_free(&j.text.ids);
     gk_catalog_close(j.model);
     gk_catalog_close(j.base);
     return status;

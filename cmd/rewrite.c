@@ -292,22 +292,6 @@ static bool may_write_files(const job *j, bool force, gk_err *err)
     return ok;
 }
 
-/* OUT must stay clear of all that is read; in a model of links that lies elsewhere. */
-static bool may_write(const job *j, bool force, gk_err *err)
-{
-    const gk_catalog *c = j->model;
-    bool ok = gk_output_allowed(j->out, j->cli->arg[0], force, err)
-              && (c->directory == NULL || gk_output_allowed(j->out, c->directory, force, err));
-
-    /* the paths of an archive's members are names in it: the archive is the operand */
-    for (uint64_t i = 0; ok && c->archive == NULL && i < c->n_inputs; i++)
-        ok = gk_output_allowed(j->out, c->input[i].file->path, force, err);
-    for (uint64_t i = 0; ok && i < c->n_extras; i++)
-        ok = c->extra[i].path == NULL
-             || gk_output_allowed(j->out, c->extra[i].path, force, err);
-    return ok;
-}
-
 /* What an earlier run left. With --resume, what stands there is this plan's, or the run ends. */
 static bool take_up(job *j, bool force, gk_err *err)
 {
@@ -388,19 +372,21 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     options->stats = read;
     bool ok = j.model != NULL && (stats == NULL || read != NULL)
               && gguf_name(&j, options, j.model->arena, &err)
-              && (dry || gk_cli_has(cli, GK_OPT_RESUME) || may_write(&j, force, &err));
+              && (dry || gk_cli_has(cli, GK_OPT_RESUME)
+                  || gk_model_output_allowed(j.model, j.out, force, &err));
     ok = ok && (options->target->is_gguf || gk_model_drop_code(j.model, &code, &err))
          && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
          && (options->target->is_gguf || note_left_out(&j, code, &err))
          && (dry || take_up(&j, force, &err))
          && (dry || j.finished
-             || (may_write(&j, force, &err) && may_write_files(&j, force, &err)));
+             || (gk_model_output_allowed(j.model, j.out, force, &err)
+                 && may_write_files(&j, force, &err)));
     if (ok)
         for (uint64_t i = 0; i < j.model->findings.n; i++)
             gk_cli_talk(cli, "%s%s%s", j.model->findings.row[i].file,
                         j.model->findings.row[i].file[0] != '\0' ? ": " : "",
                         j.model->findings.row[i].text);
-    if (ok && dry && !may_write(&j, force, &later))
+    if (ok && dry && !gk_model_output_allowed(j.model, j.out, force, &later))
         gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);
     ok = ok && (dry || j.finished || (check_space(&j, &err) && run(&j, &err)));
     if (ok && cli->json) {

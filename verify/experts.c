@@ -82,12 +82,21 @@ static void route(const gk_stream *s, const float *x, double *logit, uint16_t *i
             weights[k] = (float)(exp(logit[ids[k]] - most) / sum / chosen);
 }
 
+static bool watch_router(const gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
+{
+    const gk_tensor *const w[2] = {gk_layer_tensor(s, GK_WEIGHT_ROUTER, layer, 0, err), NULL};
+
+    return s->o.watch == NULL
+           || (w[0] != NULL && s->o.watch(s->o.watcher, w, s->x, c->begin, c->n_batches, err));
+}
+
 static bool route_all(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
 {
     const uint64_t k = s->a.top_k, E = s->a.sizes.experts;
     double *room = gk_alloc((uint64_t)s->o.threads * E, sizeof *room, err);
 
-    if (room == NULL || !gk_layer_read(s, GK_WEIGHT_ROUTER, layer, s->gate, err)) {
+    if (room == NULL || !watch_router(s, layer, c, err)
+        || !gk_layer_read(s, GK_WEIGHT_ROUTER, layer, s->gate, err)) {
         gk_free(room);
         return false;
     }

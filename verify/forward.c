@@ -324,6 +324,11 @@ const uint64_t *gk_stream_counts(const gk_stream *s, uint64_t l)
     return s->counts + l * s->a.sizes.experts;
 }
 
+bool gk_stream_restore(gk_stream *s, const gk_file *f, gk_err *err)
+{
+    return gk_file_read(f, 0, s->r, s->T * s->d * sizeof *s->r, err);
+}
+
 /* ---- one layer -------------------------------------------------------------------- */
 
 /* 1 / sqrt(mean(x^2) + eps) */

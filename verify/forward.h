@@ -37,9 +37,9 @@ typedef struct gk_forward_options {
     int         threads;
     uint64_t    memory_bytes;
     const volatile sig_atomic_t *stop;
-    /* What a matrix, or two of the same inputs, is about to be multiplied with: batch b is rows
-     * [begin[b], begin[b + 1]) of in [.., columns], in the order of the windows. False and *err
-     * end the pass. May be NULL. */
+    /* What a matrix, or two of the same inputs, is about to be multiplied with, the router's
+     * among them: batch b is rows [begin[b], begin[b + 1]) of in [.., columns], in the order of
+     * the windows. False and *err end the pass. May be NULL. */
     bool (*watch)(void *watcher, const gk_tensor *const w[2], const float *in,
                   const uint64_t *begin, uint64_t n_batches, gk_err *err);
     void *watcher;
@@ -62,6 +62,10 @@ gk_stream *gk_stream_new(const gk_catalog *model, const gk_forward_options *opti
 void       gk_stream_free(gk_stream *s);
 
 const gk_arch *gk_stream_arch(const gk_stream *s);
+
+/* Fills the residual stream with the f32 of a file, what an earlier run had after layer l: the
+ * next to run is l + 1. False: IO. */
+bool gk_stream_restore(gk_stream *s, const gk_file *f, gk_err *err);
 
 /* Runs layer l, in order. */
 bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err);
