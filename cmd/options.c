@@ -74,10 +74,11 @@ static const gk_option options[GK_N_OPTS] = {
         .help = "rules from a file, one 'REGEX = S' a line, after those of --rule",
     },
     [GK_OPT_METHOD] = {
-        .name = "method", .kind = GK_KIND_CHOICE, .choice = {"rtn", "search"},
+        .name = "method", .kind = GK_KIND_CHOICE, .choice = {"rtn", "search", "gptq"},
         .commands = GK_CMD_QUANTIZE,
-        .help = "how integer scales are chosen: from the largest value, or by least squared "
-                "error; FP8, FP4 and MLX have one rule each",
+        .help = "how integer codes are chosen: scales from the largest value, or by least squared "
+                "error; gptq: then code by code for the inputs of calibrate's --stats FILE; FP8, "
+                "FP4 and MLX have one rule each",
     },
     [GK_OPT_STATS] = {
         .name = "stats", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_QUANTIZE,

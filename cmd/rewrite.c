@@ -15,6 +15,7 @@
 #include "quant/run.h"
 #include "quant/standing.h"
 #include "quant/stats.h"
+#include "verify/inputs.h"
 
 typedef struct job {
     const gk_cli   *cli;
@@ -222,7 +223,12 @@ static void on_progress(void *context, uint64_t bytes, const char *tensor)
 static bool run(job *j, gk_err *err)
 {
     const gk_cli *cli = j->cli;
-    const gk_run_options options = {
+    const gk_forward_options forward = {.threads = cli->threads,
+                                        .memory_bytes = cli->memory / 4,
+                                        .stop = gk_cli_stop()};
+    gk_input_pass *pass = NULL;
+    gk_inputs inputs;
+    gk_run_options options = {
         .verify = gk_cli_has(cli, GK_OPT_VERIFY),
         .force = gk_cli_has(cli, GK_OPT_FORCE),
         .resume = gk_cli_has(cli, GK_OPT_RESUME),
@@ -231,10 +237,18 @@ static bool run(job *j, gk_err *err)
         .progress = on_progress,
     };
 
+    if (j->plan->n_phases > 0) {
+        pass = gk_input_pass_new(j->model, j->plan->options.stats, &forward, err);
+        if (pass == NULL)
+            return false;
+        inputs = gk_input_pass_ask(pass);
+        options.inputs = &inputs;
+    }
     gk_progress_begin(cli, cli->command->id == GK_CMD_CONVERT ? "converting" : "quantizing",
                       GK_UNIT_BYTES, j->plan->input_bytes * (options.verify ? 2 : 1));
     j->done = gk_run(j->plan, j->out, &options, &j->result, err);
     gk_progress_end();
+    gk_input_pass_free(pass);
     if (j->result.kept)
         gk_cli_talk(cli, "%s keeps what is done: the same command with --resume goes on",
                     j->partial);

@@ -241,13 +241,16 @@ static double damp(const gk_hessian *h, uint64_t b, double damping, float *m, fl
     return mean == 0 ? 0 : -1;
 }
 
-bool gk_hessian_factor(gk_hessian *h, double damping, int threads, double *used, gk_err *err)
+bool gk_hessian_factor(gk_hessian *h, double damping, int threads, gk_err *err)
 {
+    if (h->is_factored)
+        return true;
+
     float *m = gk_alloc(h->block * h->block, sizeof *m, err);
     float *turned = m == NULL ? NULL : gk_alloc(h->block * PANEL, sizeof *turned, err);
+    double used = 0;
     bool ok = turned != NULL;
 
-    *used = 0;
     if (ok)
         memset(m, 0, h->block * h->block * sizeof *m);
     for (uint64_t b = 0; ok && b < n_blocks(h); b++) {
@@ -256,10 +259,12 @@ bool gk_hessian_factor(gk_hessian *h, double damping, int threads, double *used,
         if (!ok)
             break;
         const double d = damp(h, b, damping, m, turned, threads);
-        *used = d < 0 || *used < 0 ? -1 : d > *used ? d : *used;
+        used = d < 0 || used < 0 ? -1 : d > used ? d : used;
         for (uint64_t i = 0; i < width; i++)
             memcpy(block_of(h, b) + i * h->block, m + i * width, width * sizeof *m);
     }
+    h->is_factored = ok;
+    h->damping = used;
     gk_free(m);
     gk_free(turned);
     return ok;

@@ -17,6 +17,8 @@ typedef struct gk_hessian {
     float   *h;         /* [n_blocks][block, block]: the upper triangle; the factor later */
     double  *diagonal;  /* [n] sum x^2                                  */
     uint32_t *order;    /* [n] after factoring: the columns of each block as the factor has them */
+    bool     is_factored;
+    double   damping;   /* then: as gk_hessian_factor() says */
     float   *turned;    /* room for the inputs of a batch               */
     uint64_t turned_cap;
 } gk_hessian;
@@ -36,8 +38,8 @@ bool gk_hessian_add(gk_hessian *h, const float *x, uint64_t n_rows, int threads,
  * the diagonal * I, rows and columns in `order`: by rising sum x^2, so that the last column is
  * the one that matters most. Damping grows tenfold until there is one. A block without one at
  * 10 (inputs that are not finite), or without inputs, becomes the identity: its columns count
- * as independent. *used is the largest damping, negative if a block with inputs had no factor.
- * False: NOMEM. */
-bool gk_hessian_factor(gk_hessian *h, double damping, int threads, double *used, gk_err *err);
+ * as independent. h->damping becomes the largest that was used, negative if a block with inputs
+ * had no factor. Without effect on one that is factored. False: NOMEM. */
+bool gk_hessian_factor(gk_hessian *h, double damping, int threads, gk_err *err);
 
 #endif

@@ -329,7 +329,9 @@ void gk_codes_encode(const gk_coding *c, gk_codes *out)
                               .importance = c->importance,
                               .n_rows = c->tile.n_rows,
                               .n_cols = c->tile.n_cols,
-                              .bf16 = c->bf16};
+                              .bf16 = c->bf16,
+                              .factor = c->factor,
+                              .room = c->room};
 
     gk_codes_divide(c->scheme, c->tile.n_rows, c->tile.n_cols, c->scratch, out);
     gk_group_encode(&job, c->w, out->code, out->scale, out->zero, c->sums);

@@ -11,6 +11,7 @@
 #include "quant/blocks.h"
 #include "quant/model.h"
 #include "quant/provenance.h"
+#include "quant/phases.h"
 #include "quant/stats.h"
 #include "quant/targets.h"
 
@@ -258,7 +259,9 @@ static void widen(gk_room *r, const gk_plan_item *item)
         stored += up64(span.n_rows * gk_row_bytes((gk_dtype)item->entry[i].dtype, span.n_cols));
     }
     r->packed = gk_max(r->packed, packed);
-    r->work = gk_max(r->work, l->scratch_bytes(&item->to, rows, cols));
+    const uint64_t scratch = l->scratch_bytes(&item->to, rows, cols);
+    r->work = gk_max(r->work,
+                     item->phase == 0 ? scratch : up64(scratch) + gk_group_room_bytes(cols));
     /* reading it back when verifying */
     r->raw = gk_max(r->raw, stored + up64(l->scratch_bytes(&item->to, rows, cols)));
 }
@@ -287,6 +290,10 @@ static void item_quantum(const gk_plan_item *item, uint64_t *rows, uint64_t *col
         from->layout->quantum(from, &r, cols);
     if (gk_scheme_is_coded(&item->to)) {
         item->to.layout->quantum(&item->to, rows, &c);
+        if (item->phase > 0) {
+            *rows = common_multiple(*rows, GK_SOLVE_ROWS);
+            c = 0;
+        }
     } else if (item->to.kind == GK_SCHEME_CAST) {
         const gk_blocks *blocks = gk_blocks_of(item->to.cast);
         c = gk_dtype_get(item->to.cast)->block_elems;
@@ -573,6 +580,8 @@ static bool name_the_job(gk_plan *p, gk_err *err)
         hash_text(h, p->item[i].to.name);
     if (p->options.stats != NULL)
         hash_text(h, p->options.stats->sha256);
+    if (p->n_phases > 0)
+        hash_number(h, p->hessian_block);
     for (uint64_t i = 0; i < p->shards.n; i++) {
         hash_text(h, p->shards.shard[i].name);
         gk_hash_add(h, p->shards.shard[i].header, p->shards.shard[i].header_bytes);
@@ -656,7 +665,7 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
                  ? gk_gguf_shards(p, err)
                  : gk_shards_layout(p->arena, p->entry, p->n_entries,
                                     max > 0 ? max : DEFAULT_SHARD_BYTES, &p->shards, err))
-         && order_items(p, err) && set_all_tiles(p, err) && make_config(p, err)
+         && gk_plan_phases(p, err) && order_items(p, err) && set_all_tiles(p, err) && make_config(p, err)
          && make_index(p, err) && make_tokenizer(p, err) && add_up(p, err) && gk_plan_prove(p, err);
     gk_text_free(&text);
     return ok;

@@ -58,6 +58,7 @@ typedef struct gk_plan_options {
     uint64_t  max_shard_bytes; /* tensor bytes a file; 0: 5 GB              */
     int       threads;
     uint64_t  memory_bytes;
+    uint64_t  hessian_block;   /* GPTQ: columns of a Hessian's blocks; 0: whole, if they fit */
     uint64_t  tile_quanta;     /* rows of a tile, in quanta of its layout; 0: as memory allows */
     bool      strict;          /* a width that no group divides is an error  */
     bool      no_engine_check; /* write what no engine is known to load      */
@@ -75,6 +76,7 @@ typedef struct gk_plan_item {
     uint64_t         row0;  /* rows of a stack that stand before it  */
     uint64_t         bytes; /* of what it fills of them              */
     const float     *importance; /* E[x^2] of its columns, or NULL   */
+    uint32_t         phase; /* GPTQ: when it is solved (quant/phases.h); 0: before all that */
     uint32_t         range; /* NVFP4: the items with its number share max |w| */
     /* tiles: tile_rows x tile_cols, the last ones smaller; row by row */
     uint64_t tile_rows, tile_cols, n_col_tiles, first_unit, n_units;
@@ -114,7 +116,8 @@ typedef struct gk_plan {
     gk_findings       notes; /* what a person should know: smaller groups, kept widths */
     const char       *recipe;
     uint64_t n_items, n_entries, n_units;
-    uint32_t n_ranges;
+    uint32_t n_ranges, n_phases;
+    uint64_t hessian_block, hessian_bytes; /* GPTQ: columns of a block, 0: whole; all at once */
     int      mix; /* llama-quantize's, -1: none */
     uint64_t provenance_bytes; /* of grokkit.json; 0: there is none */
     uint64_t parameters, input_bytes, output_bytes; /* tensors read; all files written */

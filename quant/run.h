@@ -11,6 +11,7 @@ typedef struct gk_run_options {
     bool         force;  /* replace OUT at the end                                */
     bool         resume; /* take up what a run of the same plan left              */
     bool         break_lock; /* whoever holds the output's lock is dead           */
+    const struct gk_inputs *inputs; /* of a plan with phases: the forward pass */
     const volatile sig_atomic_t *stop; /* nonzero: give up; NULL: never           */
     /* Called from any thread: input bytes done, the tensor worked on. May be NULL. */
     void (*progress)(void *context, uint64_t bytes, const char *tensor);
