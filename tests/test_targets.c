@@ -708,6 +708,26 @@ static void mlx_says_it_twice(void **state)
     }
 }
 
+/* Widths of 80 and 96 have no groups of 128, and AWQ has one size of group for all. */
+static void a_plan_says_that_nothing_is_quantized(void **state)
+{
+    static const choice large = {"awq", "int4-g128-asym"}, fits = {"awq", "int4-g32-asym"};
+    gk_catalog *c = open_whole("build/models/width80");
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        gk_err err = {0};
+        gk_plan *p = plan_of(c, i == 0 ? &large : &fits, false, &err);
+        assert_ok(p != NULL, err);
+        int said = 0;
+        for (uint64_t k = 0; k < p->notes.n; k++)
+            said += strcmp(p->notes.row[k].check, "scheme") == 0;
+        assert_int_equal(said, i == 0);
+        gk_plan_free(p);
+    }
+    gk_catalog_close(c);
+}
+
 static void a_plan_says_what_no_engine_runs(void **state)
 {
     (void)state;
@@ -761,6 +781,7 @@ int main(void)
         cmocka_unit_test(gptq_says_which_version_and_what_differs),
         cmocka_unit_test(awq_names_what_it_left_out),
         cmocka_unit_test(mlx_says_it_twice),
+        cmocka_unit_test(a_plan_says_that_nothing_is_quantized),
         cmocka_unit_test(a_plan_says_what_no_engine_runs),
     };
     return cmocka_run_group_tests(tests, open_work, close_work);
