@@ -18,7 +18,7 @@ static const gk_command commands[] = {
      "grokkit audit grok-2/\n"
      "grokkit audit grok-2/ --no-values --json\n",
      "Exit status 0 means that nothing was found, 1 that something was, 3 that a file is "
-     "malformed.",
+     "malformed, 6 that its format is not supported.",
      cmd_audit},
     {"hash", GK_CMD_HASH, 1, 1, "MODEL", "SHA-256 of every file and every merged tensor",
      "grokkit hash grok-2/ > grok-2.sha256\n"

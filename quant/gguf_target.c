@@ -199,12 +199,28 @@ static bool say_window(gk_plan *p, const gk_gguf_model *m, gk_err *err)
                                "and computes other values than this model", window, m->arch);
 }
 
+/* llama.cpp's graphs of llama and qwen2 have SiLU and no key for another. */
+static bool say_activation(gk_plan *p, const gk_gguf_model *m, gk_err *err)
+{
+    const char *act = p->from->gguf != NULL
+                          ? NULL
+                          : gk_json_text(gk_json_get(p->from->config, "hidden_act"), NULL);
+
+    return act == NULL || (strcmp(m->arch, "llama") != 0 && strcmp(m->arch, "qwen2") != 0)
+           || strcmp(act, "silu") == 0 || strcmp(act, "swish") == 0
+           || gk_findings_addf(&p->notes, "activation", GK_WARN, "config.json", NULL, err,
+                               "hidden_act '%s' has no place in a GGUF of architecture %s: "
+                               "llama.cpp applies SiLU, and computes other values than this model",
+                               act, m->arch);
+}
+
 bool gk_gguf_fit(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;
 
     p->mix = -1;
-    if (!gk_gguf_model_read(p->from, &m, err) || !say_window(p, &m, err))
+    if (!gk_gguf_model_read(p->from, &m, err) || !say_window(p, &m, err)
+        || !say_activation(p, &m, err))
         return false;
     for (uint64_t i = 0; i < p->n_items; i++)
         if (!fit_type(p, &m, &p->item[i], err))

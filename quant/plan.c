@@ -646,6 +646,24 @@ static bool add_up(gk_plan *p, gk_err *err)
     return true;
 }
 
+/* Codes were asked for and no tensor gets any: its width suits no group, say. A GGUF has a type
+ * for every width. */
+static bool say_idle_scheme(gk_plan *p, const gk_recipe *recipe, gk_err *err)
+{
+    const gk_scheme *asked = gk_recipe_otherwise(recipe);
+
+    if (p->options.target->is_gguf
+        || (!gk_scheme_is_coded(asked) && asked->kind != GK_SCHEME_MIX))
+        return true;
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (gk_scheme_is_coded(&p->item[i].to))
+            return true;
+    return gk_findings_addf(&p->notes, "scheme", GK_WARN, NULL, NULL, err,
+                            "no tensor becomes %s: nothing is quantized; a scheme of a smaller "
+                            "group may fit",
+                            asked->name);
+}
+
 static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
 {
     const gk_catalog *c = p->from;
@@ -657,7 +675,7 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
     bool ok = p->item != NULL && p->entry != NULL && take_tensors(p, err)
               && choose_schemes(p, recipe, err);
     ok = ok && (p->options.target->is_gguf ? gk_gguf_entries(p, err) : add_all_entries(p, err))
-         && gk_recipe_idle(recipe, &p->notes, err);
+         && gk_recipe_idle(recipe, &p->notes, err) && say_idle_scheme(p, recipe, err);
     gk_recipe_print(recipe, &text);
     ok = ok && gk_text_ok(&text, err)
          && (p->recipe = gk_arena_str(p->arena, text.data, err)) != NULL
