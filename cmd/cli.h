@@ -51,6 +51,7 @@ typedef enum gk_opt {
     GK_OPT_DTYPE,  /* choice: bf16 f16 f32                */
     GK_OPT_MAX_SHARD_SIZE, /* size                        */
     GK_OPT_STATS, /* string                                     */
+    GK_OPT_HESSIAN_BLOCK, /* uint                               */
     GK_OPT_GGUF_ROPE, /* choice: plain yarn                     */
     GK_OPT_HASH,           /* choice: none output all     */
     GK_OPT_VERIFY,

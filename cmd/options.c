@@ -85,6 +85,12 @@ static const gk_option options[GK_N_OPTS] = {
         .help = "E[x^2] of the inputs of each matrix, which weighs errors: what calibrate made, "
                 "or an imatrix of llama.cpp, GGUF or .dat; --scheme Q2_K_S needs it",
     },
+    [GK_OPT_HESSIAN_BLOCK] = {
+        .name = "hessian-block", .kind = GK_KIND_UINT, .metavar = "N", .min = 1,
+        .commands = GK_CMD_QUANTIZE,
+        .help = "--method gptq: take columns as independent that are not in one block of N; "
+                "without it only where half of --memory cannot hold whole Hessians",
+    },
     [GK_OPT_DTYPE] = {
         .name = "dtype", .kind = GK_KIND_CHOICE, .choice = {"bf16", "f16", "f32"},
         .commands = WRITERS,

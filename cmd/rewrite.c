@@ -252,6 +252,11 @@ static bool run(job *j, gk_err *err)
     if (j->result.kept)
         gk_cli_talk(cli, "%s keeps what is done: the same command with --resume goes on",
                     j->partial);
+    if (j->result.n_unsolved > 0
+        && !gk_findings_addf(&j->plan->notes, "inputs", GK_WARN, NULL, NULL, err,
+                             "%" PRIu64 " matrices were rounded each by itself: the texts gave them "
+                             "no inputs, or none that GPTQ can use", j->result.n_unsolved))
+        return false;
     return j->done && gk_run_outliers(j->plan, &j->result, &j->plan->notes, err);
 }
 

@@ -85,6 +85,12 @@ bool gk_plan_phases(gk_plan *p, gk_err *err)
             && gk_grok2_shape_of(&g, item->from->name, &shape))
             item->phase = gk_phase_of(&shape);
     }
-    p->n_phases = (uint32_t)g.layers * GK_PHASES_A_LAYER;
+    for (uint64_t i = 0; p->n_phases == 0 && i < p->n_items; i++)
+        if (p->item[i].phase > 0)
+            p->n_phases = (uint32_t)g.layers * GK_PHASES_A_LAYER;
+    if (p->n_phases == 0)
+        return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                       "--method gptq chooses integer codes (int4, int8): no matrix of a layer gets "
+                       "any here");
     return choose_block(p, &g, err);
 }

@@ -384,7 +384,9 @@ static bool order_items(gk_plan *p, gk_err *err)
  * even that, which the plan's figure then says. */
 static bool set_all_tiles(gk_plan *p, gk_err *err)
 {
-    const uint64_t fixed = PROCESS_BYTES + catalog_bytes(p);
+    /* the forward pass of GPTQ has a quarter, Hessians at most half unless they were asked for */
+    const uint64_t solving = p->n_phases == 0 ? 0 : p->options.memory_bytes / 4 + p->hessian_bytes;
+    const uint64_t fixed = PROCESS_BYTES + catalog_bytes(p) + solving;
     const uint64_t threads = (uint64_t)p->options.threads;
 
     for (uint64_t elems = TILE_ELEMS;; elems /= 2) {

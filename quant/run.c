@@ -576,7 +576,7 @@ static bool is_done(const run *r, const gk_plan_item *item)
 }
 
 /* The matrices of a phase, from the inputs that those before them make. */
-static bool solve_phase(run *r, uint32_t phase, gk_err *err)
+static bool solve_phase(run *r, uint32_t phase, gk_run_result *result, gk_err *err)
 {
     const gk_inputs *in = r->options->inputs;
     const gk_plan *p = r->p;
@@ -590,12 +590,13 @@ static bool solve_phase(run *r, uint32_t phase, gk_err *err)
             gk_hessian *h = in->hessian(in->context, p->item[i].from);
             ok = h == NULL || gk_hessian_factor(h, DAMPING, p->options.threads, err);
             r->factor[i] = h;
+            result->n_unsolved += h == NULL || h->damping <= 0;
         }
     r->phase = phase;
     return ok && do_all(r, err);
 }
 
-static bool solve(run *r, gk_err *err)
+static bool solve(run *r, gk_run_result *result, gk_err *err)
 {
     const gk_inputs *in = r->options->inputs;
     const gk_plan *p = r->p;
@@ -609,7 +610,7 @@ static bool solve(run *r, gk_err *err)
     gk_catalog *back = gk_model_open_whole(gk_output_path(r->out), err);
     bool ok = back != NULL && in->open(in->context, p, back, err);
     for (uint32_t phase = 1; ok && phase <= p->n_phases; phase++)
-        ok = solve_phase(r, phase, err);
+        ok = solve_phase(r, phase, result, err);
     in->close(in->context);
     gk_catalog_close(back);
     gk_free(r->factor);
@@ -701,7 +702,7 @@ static bool build(run *r, gk_run_result *result, gk_err *err)
     return gk_run_create_files(p, r->out, r->file, err)
            && (hash == GK_HASH_NONE
                || (r->follow = gk_follow_new(p, r->out, r->file, err)) != NULL)
-           && find_ranges(r, err) && take_up(r, err) && do_all(r, err) && solve(r, err)
+           && find_ranges(r, err) && take_up(r, err) && do_all(r, err) && solve(r, result, err)
            && inputs_unchanged(r, err) && gk_progress_log_keep(r->log, err)
            && (hash == GK_HASH_NONE
                || gk_digest_files(gk_output_path(r->out), r->follow, result->file, n_made,
