@@ -20,7 +20,13 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_CHECK] = {
         .name = "check", .letter = 'c', .kind = GK_KIND_STRING, .metavar = "FILE",
         .commands = GK_CMD_HASH,
-        .help = "verify the lines 'HEX  NAME' of FILE ('-' is standard input)",
+        .help = "verify what FILE lists: lines 'HEX  NAME', a manifest of llama-gguf-hash, a "
+                "grokkit.json ('-' is standard input); or, of a folder, its lists, what Hugging "
+                "Face's downloader noted, Git LFS pointers",
+    },
+    [GK_OPT_GGUF_HASH] = {
+        .name = "gguf-hash", .commands = GK_CMD_HASH,
+        .help = "print what llama-gguf-hash --sha256 prints: entries as the file names them",
     },
     [GK_OPT_NO_VALUES] = {
         .name = "no-values", .commands = GK_CMD_AUDIT,
@@ -32,7 +38,8 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_SUMS] = {
         .name = "sums", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_AUDIT,
-        .help = "compare with the lines 'HEX  NAME' of FILE; default: SHA256SUMS in MODEL",
+        .help = "compare with what FILE lists (see grokkit hash --check); default: all lists that "
+                "lie with MODEL",
     },
     [GK_OPT_HTML] = {
         .name = "html", .kind = GK_KIND_STRING, .metavar = "FILE",
