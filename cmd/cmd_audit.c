@@ -32,7 +32,7 @@ static bool find_lists(job *j, gk_err *err)
 
     if (gk_cli_has(j->cli, GK_OPT_NO_CHECKSUMS))
         return true;
-    return gk_sums_init(&j->sums, err)
+    return gk_sums_init(&j->sums, err) && gk_cli_signature(j->cli, j->c, &j->sums, err)
            && gk_sums_crcs(j->c, j->cli->threads, gk_cli_stop(), err)
            && (list != NULL ? gk_sums_read(j->c, list, false, &j->sums, err)
                             : gk_sums_find(j->c, &j->sums, err));

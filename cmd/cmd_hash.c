@@ -5,6 +5,7 @@
 
 #include "cmd/input.h"
 #include "cmd/progress.h"
+#include "formats/output.h"
 #include "formats/pattern.h"
 #include "verify/pass.h"
 
@@ -186,6 +187,8 @@ static bool read_list(job *j, const char *check, gk_err *err)
 {
     gk_text list = {0};
 
+    if (check == NULL)
+        return gk_cli_signature(j->cli, j->c, &j->sums, err);
     if (strcmp(check, "-") != 0)
         return gk_sums_read(j->c, check, true, &j->sums, err);
     bool ok = gk_read_text(check, &list, err)
@@ -198,6 +201,35 @@ static bool read_list(job *j, const char *check, gk_err *err)
         ok = gk_fail_at(err, "standard input", NULL);
     }
     return ok;
+}
+
+/* What is wrong with a signature itself, or signed by nobody. Returns how much. */
+static uint64_t print_signature(const job *j, gk_text *out)
+{
+    const gk_findings *f = &j->c->findings;
+    uint64_t n = 0;
+
+    if (j->cli->json)
+        gk_json_open(out, "signature", '[');
+    for (uint64_t i = 0; i < f->n; i++) {
+        if (strcmp(f->row[i].check, "signature") != 0)
+            continue;
+        n++;
+        if (j->cli->json) {
+            gk_json_open(out, NULL, '{');
+            gk_json_string(out, "file", f->row[i].file);
+            gk_json_string(out, "text", f->row[i].text);
+            gk_json_close(out, '}');
+            continue;
+        }
+        gk_text_escaped(out, f->row[i].file, strlen(f->row[i].file));
+        gk_text_str(out, ": FAILED: ");
+        gk_text_escaped(out, f->row[i].text, strlen(f->row[i].text));
+        gk_text_char(out, '\n');
+    }
+    if (j->cli->json)
+        gk_json_close(out, ']');
+    return n;
 }
 
 static int print_verdicts(const job *j, gk_text *out)
@@ -236,33 +268,69 @@ static int print_verdicts(const job *j, gk_text *out)
             }
             gk_json_close(out, ']');
         }
-        gk_json_uint(out, "failed", failed);
+    }
+    const uint64_t unsound = gk_cli_has(j->cli, GK_OPT_SIGNATURE) ? print_signature(j, out) : 0;
+    if (j->cli->json) {
+        gk_json_uint(out, "failed", failed + unsound);
         gk_json_close(out, '}');
     }
     if (failed > 0)
         gk_cli_talk(j->cli, "%" PRIu64 " of %" PRIu64 " digests did NOT match", failed, j->sums.n);
-    return failed == 0 ? GK_EXIT_FINE : GK_EXIT_FINDINGS;
+    return failed + unsound == 0 ? GK_EXIT_FINE : GK_EXIT_FINDINGS;
+}
+
+/* ---- signing ------------------------------------------------------------------------- */
+
+static bool list_signed(job *j, gk_err *err)
+{
+    const char *path = gk_cli_string(j->cli, GK_OPT_SIGNATURE);
+
+    return path != NULL ? gk_signature_list(j->c, path, &j->sums, err)
+                        : gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                                  "--sign needs --signature FILE, which is to be written");
+}
+
+static bool write_signature(const job *j, gk_err *err)
+{
+    gk_text bundle = {0};
+    const bool ok = gk_signature_make(j->c, gk_cli_string(j->cli, GK_OPT_SIGN), &j->sums, &bundle,
+                                      err)
+                    && gk_file_put(gk_cli_string(j->cli, GK_OPT_SIGNATURE), bundle.data, bundle.len,
+                                   err);
+
+    gk_text_free(&bundle);
+    return ok;
+}
+
+/* One of four jobs: verify, sign, print a manifest, print digests. */
+static bool list_rows(job *j, bool check, gk_err *err)
+{
+    const bool manifest = gk_cli_has(j->cli, GK_OPT_GGUF_HASH);
+
+    if (check)
+        return read_list(j, gk_cli_string(j->cli, GK_OPT_CHECK), err);
+    return readable(j, manifest, err)
+           && (gk_cli_has(j->cli, GK_OPT_SIGN) ? list_signed(j, err)
+               : manifest                      ? list_entries(j, err)
+                                               : list_all(j, err));
 }
 
 int cmd_hash(const gk_cli *cli)
 {
-    const char *check = gk_cli_string(cli, GK_OPT_CHECK);
-    const bool manifest = gk_cli_has(cli, GK_OPT_GGUF_HASH);
+    const bool sign = gk_cli_has(cli, GK_OPT_SIGN);
+    const bool check = !sign && (gk_cli_has(cli, GK_OPT_CHECK) || gk_cli_has(cli, GK_OPT_SIGNATURE));
     gk_err err = {0};
     job j = {.cli = cli};
     gk_text out = {0};
     int status = GK_EXIT_FINE;
 
     j.c = gk_cli_model(cli, cli->arg[0], &err);
-    bool ok = j.c != NULL && gk_sums_init(&j.sums, &err)
-              && (check != NULL || readable(&j, manifest, &err));
-    ok = ok && (check != NULL ? read_list(&j, check, &err)
-                : manifest    ? list_entries(&j, &err)
-                              : list_all(&j, &err));
-    ok = ok && hash_all(&j, &err) && (check != NULL || no_failure(&j, &err));
-    if (ok && check != NULL)
+    bool ok = j.c != NULL && gk_sums_init(&j.sums, &err) && list_rows(&j, check, &err)
+              && hash_all(&j, &err) && (check || no_failure(&j, &err))
+              && (!sign || write_signature(&j, &err));
+    if (ok && check)
         status = print_verdicts(&j, &out);
-    else if (ok && manifest && !cli->json)
+    else if (ok && gk_cli_has(cli, GK_OPT_GGUF_HASH) && !cli->json)
         print_manifest(&j, &out);
     else if (ok)
         print_digests(&j, &out);

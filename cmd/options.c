@@ -28,6 +28,29 @@ static const gk_option options[GK_N_OPTS] = {
         .name = "gguf-hash", .commands = GK_CMD_HASH,
         .help = "print what llama-gguf-hash --sha256 prints: entries as the file names them",
     },
+    [GK_OPT_SIGN] = {
+        .name = "sign", .kind = GK_KIND_STRING, .metavar = "KEY.pem", .commands = GK_CMD_HASH,
+        .help = "sign all files (OpenSSF Model Signing 1.0) with a private key on P-256, P-384 or "
+                "P-521, into the file that --signature names",
+    },
+    [GK_OPT_SIGNATURE] = {
+        .name = "signature", .kind = GK_KIND_STRING, .metavar = "FILE",
+        .commands = GK_CMD_AUDIT | GK_CMD_HASH,
+        .help = "verify that signature of MODEL (OpenSSF Model Signing 1.0), and all files by it",
+    },
+    [GK_OPT_PUBLIC_KEY] = {
+        .name = "public-key", .kind = GK_KIND_STRING, .metavar = "PEM",
+        .commands = GK_CMD_AUDIT | GK_CMD_HASH, .help = "who must have made the signature",
+    },
+    [GK_OPT_CERTIFICATES] = {
+        .name = "certificates", .kind = GK_KIND_STRING, .metavar = "PEM",
+        .commands = GK_CMD_AUDIT | GK_CMD_HASH,
+        .help = "certificates to trust: the signature's own must lead to one of them",
+    },
+    [GK_OPT_IGNORE_UNSIGNED] = {
+        .name = "ignore-unsigned", .commands = GK_CMD_AUDIT | GK_CMD_HASH,
+        .help = "files that the signature does not list are no finding",
+    },
     [GK_OPT_NO_VALUES] = {
         .name = "no-values", .commands = GK_CMD_AUDIT,
         .help = "headers only: do not read the weights to look for NaN and Inf",

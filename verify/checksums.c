@@ -42,7 +42,8 @@ static const gk_sum *holder(const gk_sums *s, const gk_sum *row)
 
 static bool judge_missing(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk_err *err)
 {
-    const char *what = row->of == GK_SUM_FILE ? "missing or unreadable"
+    const bool is_file = row->of == GK_SUM_FILE || row->of == GK_SUM_RANGE;
+    const char *what = is_file ? "missing or unreadable"
                        : row->failure == GK_ERR_FORMAT ? "missing" : "unreadable";
     const gk_sum *other = row->of == GK_SUM_FILE ? holder(s, row) : NULL;
 
@@ -51,14 +52,14 @@ static bool judge_missing(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk
                                 "missing, but listed in %s: its bytes are here under the name %s",
                                 row->source, other->name);
     return gk_findings_addf(&c->findings, "checksums", GK_BAD,
-                            row->of == GK_SUM_FILE ? row->name : NULL,
-                            row->of == GK_SUM_FILE ? NULL : row->name, err, "%s, but listed in %s",
+                            is_file ? row->name : NULL, is_file ? NULL : row->name, err,
+                            "%s, but listed in %s",
                             what, row->source);
 }
 
 static bool judge_row(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk_err *err)
 {
-    const bool is_file = row->of == GK_SUM_FILE;
+    const bool is_file = row->of == GK_SUM_FILE || row->of == GK_SUM_RANGE;
     const char *what = row->blob ? "git's SHA-1"
                        : row->kind == GK_HASH_SHA256 ? "SHA-256"
                        : row->kind == GK_HASH_SHA1   ? "SHA-1"
@@ -68,7 +69,7 @@ static bool judge_row(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk_err
         return true;
     if (row->failure != GK_OK)
         return judge_missing(c, s, row, err);
-    const gk_sum *other = is_file ? whose(s, row) : NULL;
+    const gk_sum *other = row->of == GK_SUM_FILE ? whose(s, row) : NULL;
     if (other != NULL)
         return gk_findings_addf(&c->findings, "checksums", GK_BAD, row->name, NULL, err,
                                 "checksum mismatch: its bytes are those listed as %s in %s: the "

@@ -11,6 +11,7 @@ typedef enum gk_sum_of {
     GK_SUM_FILE,    /* all bytes of a file                                    */
     GK_SUM_TENSOR,  /* a tensor of the model, merged: gk_tensor_digest()      */
     GK_SUM_ENTRY,   /* what a weight file stores under a name                 */
+    GK_SUM_RANGE,   /* expected_bytes of a file from off on                   */
     GK_SUM_PAYLOAD, /* all such entries of a file, one after the other        */
 } gk_sum_of;
 
@@ -26,6 +27,7 @@ typedef struct gk_sum {
     const gk_tensor *tensor;
     const gk_stored *entry;
     uint32_t     input; /* of a PAYLOAD                                            */
+    uint64_t     off;   /* of a RANGE                                              */
     uint64_t     bytes, expected_bytes; /* expected: GK_NO_OFF when unknown        */
     char         expected[GK_SHA256_HEX]; /* "" when unknown                       */
     char         found[GK_SHA256_HEX];    /* of the same kind; "" when not computed */

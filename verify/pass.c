@@ -258,6 +258,25 @@ static bool digest_entry(const pass *x, const gk_stored *s, gk_hash *h, unsigned
                       err);
 }
 
+static bool digest_range(const pass *x, gk_sum *s, gk_hash *h, unsigned char *buf, gk_err *err)
+{
+    gk_arena *a = gk_arena_new(err);
+    gk_file *f = a == NULL         ? NULL
+                 : s->path != NULL ? gk_file_open(a, s->path, err)
+                                   : gk_catalog_file(a, x->p->c, s->name, err);
+    const digests d = {{h, NULL}};
+    uint64_t at = s->off, end;
+    bool ok = f != NULL;
+
+    if (ok && gk_add(s->off, s->expected_bytes, &end)) {
+        ok = digest_gap(x, f, &at, gk_min(end, gk_max(f->size, s->off)), &d, buf, err);
+        s->bytes = at - s->off;
+    }
+    gk_file_close(f);
+    gk_arena_free(a);
+    return ok;
+}
+
 static bool compute(const pass *x, gk_sum *s, unsigned char *buf, gk_err *err)
 {
     const gk_catalog *c = x->p->c;
@@ -274,6 +293,8 @@ static bool compute(const pass *x, gk_sum *s, unsigned char *buf, gk_err *err)
         s->bytes = gk_stored_bytes(s->entry);
         ok = digest_entry(x, s->entry, h, buf, err);
     }
+    if (ok && s->of == GK_SUM_RANGE)
+        ok = digest_range(x, s, h, buf, err);
     for (uint64_t i = 0; ok && s->of == GK_SUM_PAYLOAD && i < c->n_stored; i++) {
         if (c->stored[i].input != s->input)
             continue;
