@@ -318,7 +318,8 @@ static bool list_rows(job *j, bool check, gk_err *err)
 int cmd_hash(const gk_cli *cli)
 {
     const bool sign = gk_cli_has(cli, GK_OPT_SIGN);
-    const bool check = !sign && (gk_cli_has(cli, GK_OPT_CHECK) || gk_cli_has(cli, GK_OPT_SIGNATURE));
+    const bool check
+        = !sign && (gk_cli_has(cli, GK_OPT_CHECK) || gk_cli_has(cli, GK_OPT_SIGNATURE));
     gk_err err = {0};
     job j = {.cli = cli};
     gk_text out = {0};

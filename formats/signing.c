@@ -10,10 +10,7 @@
 
 #define MAX_CHAIN 16
 
-static EVP_PKEY *pkey_of(const gk_key *k)
-{
-    return (EVP_PKEY *)(uintptr_t)k;
-}
+static EVP_PKEY *pkey_of(const gk_key *k) { return (EVP_PKEY *)(uintptr_t)k; }
 
 /* A text in memory as libcrypto reads it. */
 static BIO *reader_of(const void *bytes, uint64_t len)
@@ -67,14 +64,13 @@ gk_key *gk_key_read(const char *pem, uint64_t len, bool secret, gk_err *err)
                              : PEM_read_bio_PUBKEY(in, NULL, no_password, NULL);
 
     BIO_free(in);
-    return take(p, secret ? "holds no private key in PEM form (an encrypted one is not read)"
-                          : "holds no public key in PEM form", err);
+    return take(p,
+                secret ? "holds no private key in PEM form (an encrypted one is not read)"
+                       : "holds no public key in PEM form",
+                err);
 }
 
-void gk_key_free(gk_key *k)
-{
-    EVP_PKEY_free(pkey_of(k));
-}
+void gk_key_free(gk_key *k) { EVP_PKEY_free(pkey_of(k)); }
 
 bool gk_key_name(const gk_key *k, char hex[GK_SHA256_HEX], gk_err *err)
 {
@@ -112,8 +108,9 @@ bool gk_key_verify(const gk_key *k, const void *bytes, uint64_t n, const gk_text
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     const bool ok = ctx != NULL && signature->len > 0
                     && EVP_DigestVerifyInit(ctx, NULL, digest_of(pkey_of(k)), NULL, pkey_of(k)) == 1
-                    && EVP_DigestVerify(ctx, (const unsigned char *)signature->data,
-                                        signature->len, bytes, (size_t)n) == 1;
+                    && EVP_DigestVerify(ctx, (const unsigned char *)signature->data, signature->len,
+                                        bytes, (size_t)n)
+                           == 1;
 
     EVP_MD_CTX_free(ctx);
     ERR_clear_error();
@@ -176,7 +173,7 @@ static bool may_sign(X509 *x)
                && (X509_get_extended_key_usage(x) & XKU_CODE_SIGN) != 0);
 }
 
-static bool check_chain(X509 *leaf, STACK_OF(X509) *rest, X509_STORE *store, gk_err *err)
+static bool check_chain(X509 *leaf, STACK_OF(X509) * rest, X509_STORE *store, gk_err *err)
 {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     time_t when = 0;
@@ -190,9 +187,10 @@ static bool check_chain(X509 *leaf, STACK_OF(X509) *rest, X509_STORE *store, gk_
         ok = X509_verify_cert(ctx) == 1
              || gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "the certificate is not trusted: %s",
                         X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
-        ok = ok && (may_sign(leaf)
-                    || gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
-                               "the certificate is not one for signatures (key usage)"));
+        ok = ok
+             && (may_sign(leaf)
+                 || gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+                            "the certificate is not one for signatures (key usage)"));
     }
     X509_STORE_CTX_free(ctx);
     ERR_clear_error();

@@ -12,15 +12,9 @@ static const uint64_t P1 = UINT64_C(0x9E3779B185EBCA87), P2 = UINT64_C(0xC2B2AE3
                       P3 = UINT64_C(0x165667B19E3779F9), P4 = UINT64_C(0x85EBCA77C2B2AE63),
                       P5 = UINT64_C(0x27D4EB2F165667C5);
 
-static uint64_t turn(uint64_t x, int by)
-{
-    return x << by | x >> (64 - by);
-}
+static uint64_t turn(uint64_t x, int by) { return x << by | x >> (64 - by); }
 
-static uint64_t mix_in(uint64_t lane, uint64_t in)
-{
-    return turn(lane + in * P2, 31) * P1;
-}
+static uint64_t mix_in(uint64_t lane, uint64_t in) { return turn(lane + in * P2, 31) * P1; }
 
 static void add_stripe(gk_xxh64 *x, const unsigned char *p)
 {
@@ -28,10 +22,7 @@ static void add_stripe(gk_xxh64 *x, const unsigned char *p)
         x->lane[i] = mix_in(x->lane[i], gk_load_u64(p + 8 * i));
 }
 
-void gk_xxh64_begin(gk_xxh64 *x)
-{
-    *x = (gk_xxh64){.lane = {P1 + P2, P2, 0, 0 - P1}};
-}
+void gk_xxh64_begin(gk_xxh64 *x) { *x = (gk_xxh64){.lane = {P1 + P2, P2, 0, 0 - P1}}; }
 
 void gk_xxh64_add(gk_xxh64 *x, const void *bytes, uint64_t n)
 {

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BUF_BYTES  (1u << 20)
-#define MAX_NAMES  500 /* bytes of file names in one finding */
+#define BUF_BYTES (1u << 20)
+#define MAX_NAMES 500 /* bytes of file names in one finding */
 
 bool gk_sum_holds(const gk_sum *row)
 {
@@ -43,24 +43,24 @@ static const gk_sum *holder(const gk_sums *s, const gk_sum *row)
 static bool judge_missing(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk_err *err)
 {
     const bool is_file = row->of == GK_SUM_FILE || row->of == GK_SUM_RANGE;
-    const char *what = is_file ? "missing or unreadable"
-                       : row->failure == GK_ERR_FORMAT ? "missing" : "unreadable";
+    const char *what = is_file                         ? "missing or unreadable"
+                       : row->failure == GK_ERR_FORMAT ? "missing"
+                                                       : "unreadable";
     const gk_sum *other = row->of == GK_SUM_FILE ? holder(s, row) : NULL;
 
     if (other != NULL)
         return gk_findings_addf(&c->findings, "checksums", GK_BAD, row->name, NULL, err,
                                 "missing, but listed in %s: its bytes are here under the name %s",
                                 row->source, other->name);
-    return gk_findings_addf(&c->findings, "checksums", GK_BAD,
-                            is_file ? row->name : NULL, is_file ? NULL : row->name, err,
-                            "%s, but listed in %s",
-                            what, row->source);
+    return gk_findings_addf(&c->findings, "checksums", GK_BAD, is_file ? row->name : NULL,
+                            is_file ? NULL : row->name, err, "%s, but listed in %s", what,
+                            row->source);
 }
 
 static bool judge_row(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk_err *err)
 {
     const bool is_file = row->of == GK_SUM_FILE || row->of == GK_SUM_RANGE;
-    const char *what = row->blob ? "git's SHA-1"
+    const char *what = row->blob                     ? "git's SHA-1"
                        : row->kind == GK_HASH_SHA256 ? "SHA-256"
                        : row->kind == GK_HASH_SHA1   ? "SHA-1"
                                                      : "XXH64";
@@ -73,7 +73,8 @@ static bool judge_row(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk_err
     if (other != NULL)
         return gk_findings_addf(&c->findings, "checksums", GK_BAD, row->name, NULL, err,
                                 "checksum mismatch: its bytes are those listed as %s in %s: the "
-                                "files were exchanged or renamed", other->name, other->source);
+                                "files were exchanged or renamed",
+                                other->name, other->source);
     if (row->expected_bytes != GK_NO_OFF && row->expected_bytes != row->bytes)
         return gk_findings_addf(&c->findings, "checksums", GK_BAD, is_file ? row->name : NULL,
                                 is_file ? NULL : row->name, err,
@@ -96,8 +97,8 @@ static bool is_listed(const gk_sums *s, const char *name)
 
 /* Names one after the other, as many as fit. */
 typedef struct names {
-    char     text[MAX_NAMES + 32];
-    size_t   len;
+    char text[MAX_NAMES + 32];
+    size_t len;
     uint64_t n, shown;
 } names;
 
@@ -120,7 +121,8 @@ static bool say_unlisted(gk_catalog *c, gk_severity severity, names *x, uint64_t
         sprintf(x->text + x->len, ", ...");
     return gk_findings_addf(&c->findings, "checksums", severity, NULL, NULL, err,
                             "no list names %" PRIu64 " of %" PRIu64 " %s, so nothing proves their "
-                            "bytes: %s", x->n, of, what, x->text);
+                            "bytes: %s",
+                            x->n, of, what, x->text);
 }
 
 static bool judge_unlisted(gk_catalog *c, const gk_sums *s, gk_err *err)
@@ -154,7 +156,7 @@ static bool check_crcs(gk_catalog *c, const gk_input *in, int threads,
 {
     typedef struct answer {
         uint32_t crc;
-        bool     read;
+        bool read;
     } answer;
     answer *got = gk_alloc(in->n_crcs, sizeof *got, err);
     bool ok = got != NULL;

@@ -19,12 +19,12 @@
 
 typedef struct reading {
     gk_catalog *c;
-    gk_sums    *s;
+    gk_sums *s;
     const char *source;
     const char *base; /* the model's folder */
-    bool        strict;
-    bool        lone; /* the model is one file: what lies beside it may be of others */
-    uint64_t    hint; /* entries of a manifest stand in the file's order */
+    bool strict;
+    bool lone;     /* the model is one file: what lies beside it may be of others */
+    uint64_t hint; /* entries of a manifest stand in the file's order */
 } reading;
 
 bool gk_sums_init(gk_sums *s, gk_err *err)
@@ -70,9 +70,9 @@ static gk_sum *add(reading *r, gk_sum_of of, const char *name, gk_hash_kind kind
 
 typedef struct line {
     gk_hash_kind kind;
-    bool         tagged; /* the algorithm stands in front: a manifest */
-    char         hex[GK_SHA256_HEX];
-    char        *name;
+    bool tagged; /* the algorithm stands in front: a manifest */
+    char hex[GK_SHA256_HEX];
+    char *name;
 } line;
 
 static uint64_t read_hex(const char *s, uint64_t max, char *hex)
@@ -320,7 +320,8 @@ static bool add_etag(reading *r, const char *name, const char *etag, const char 
     if (row == NULL)
         return false;
     row->blob = n == 40;
-    if (strchr(name, '/') != NULL && (row->path = gk_path_join(r->s->arena, r->base, name, err)) == NULL)
+    if (strchr(name, '/') != NULL
+        && (row->path = gk_path_join(r->s->arena, r->base, name, err)) == NULL)
         return false;
     return true;
 }
@@ -360,7 +361,8 @@ static bool read_unfinished(reading *r, const char *file, const char *name, gk_e
     for (uint64_t i = 0; i < r->s->n; i++)
         if (strlen(r->s->row[i].expected) >= 40 && strstr(name, r->s->row[i].expected) != NULL)
             return gk_findings_addf(&r->c->findings, "checksums", GK_NOTE, r->s->row[i].name, NULL,
-                                    err, "an earlier download of it was not finished and lies in "
+                                    err,
+                                    "an earlier download of it was not finished and lies in "
                                     ".cache, with %llu bytes",
                                     (unsigned long long)gk_path_bytes(file));
     return gk_findings_addf(&r->c->findings, "checksums", GK_WARN, name, NULL, err,
@@ -370,8 +372,7 @@ static bool read_unfinished(reading *r, const char *file, const char *name, gk_e
 }
 
 /* The folder `download` and those in it. `below`: "" or "sub/", of the model directory. */
-static bool walk_metadata(reading *r, const char *folder, const char *below, int depth,
-                          gk_err *err)
+static bool walk_metadata(reading *r, const char *folder, const char *below, int depth, gk_err *err)
 {
     static const char suffix[] = ".metadata";
     gk_arena *a = r->s->arena;
@@ -430,10 +431,9 @@ static bool read_links(reading *r, const char *folder, gk_err *err)
 
     if (parent == NULL)
         return false;
-    r->source = strcmp(gk_path_base(parent), "snapshots") == 0
-                    ? gk_arena_printf(a, err, "Hugging Face (cache) at commit %.64s",
-                                      gk_path_base(folder))
-                    : "Hugging Face (cache)";
+    r->source = strcmp(gk_path_base(parent), "snapshots") == 0 ? gk_arena_printf(
+                    a, err, "Hugging Face (cache) at commit %.64s", gk_path_base(folder))
+                                                               : "Hugging Face (cache)";
     bool ok = r->source != NULL;
     for (uint64_t i = 0; ok && i < n; i++)
         ok = add_link(r, folder, names[i], err);
@@ -468,8 +468,7 @@ static bool read_folder(reading *r, const char *folder, gk_err *err)
         if (name == NULL || !parse_at(r, folder, name, err))
             return false;
     }
-    return (gk_path_kind_of(download) != GK_PATH_DIR
-            || walk_metadata(r, download, "", 0, err))
+    return (gk_path_kind_of(download) != GK_PATH_DIR || walk_metadata(r, download, "", 0, err))
            && read_links(r, folder, err);
 }
 
@@ -548,8 +547,8 @@ static bool add_unlisted(const gk_catalog *c, gk_sums *s, gk_err *err)
                    && !gk_catalog_has(s->arena, c, s->row[i].name);
     for (uint64_t k = 0; missing && k < c->n_inputs; k++) {
         uint64_t i = 0;
-        while (i < n && (s->row[i].of != GK_SUM_FILE
-                         || strcmp(s->row[i].name, c->input[k].name) != 0))
+        while (i < n
+               && (s->row[i].of != GK_SUM_FILE || strcmp(s->row[i].name, c->input[k].name) != 0))
             i++;
         if (i == n && gk_sums_add(s, GK_SUM_FILE, c->input[k].name, err) == NULL)
             return false;
@@ -568,8 +567,8 @@ bool gk_sums_find(gk_catalog *c, gk_sums *s, gk_err *err)
 {
     reading r = {.c = c, .s = s};
 
-    if (!set_base(&r, err) || !(c->archive != NULL ? read_members(&r, err)
-                                                   : read_folder(&r, r.base, err)))
+    if (!set_base(&r, err)
+        || !(c->archive != NULL ? read_members(&r, err) : read_folder(&r, r.base, err)))
         return false;
     if (r.lone)
         keep_inputs(c, s);

@@ -18,7 +18,7 @@
 typedef struct span {
     uint64_t off, bytes, tensor, run, piece;
     uint32_t input;
-    int      part;
+    int part;
 } span;
 
 typedef struct unit {
@@ -28,14 +28,14 @@ typedef struct unit {
 
 typedef struct pass {
     const gk_pass *p;
-    unit          *unit;
-    uint64_t       n_units, next;
-    uint64_t      *order; /* rows of sums, those of one file together */
-    span          *span;
-    uint64_t       n_spans, cap_spans;
-    bool          *left; /* of each tensor: to be read by itself */
-    gk_err        *failed; /* the first that stops all, else NULL */
-    gk_err         failure;
+    unit *unit;
+    uint64_t n_units, next;
+    uint64_t *order; /* rows of sums, those of one file together */
+    span *span;
+    uint64_t n_spans, cap_spans;
+    bool *left;     /* of each tensor: to be read by itself */
+    gk_err *failed; /* the first that stops all, else NULL */
+    gk_err failure;
 } pass;
 
 /* The digests that a stretch of bytes goes into. */
@@ -86,11 +86,10 @@ static bool scan(const pass *x, const gk_run_of *r, int part_index, const gk_fil
             const gk_tile tile = {top + row, n, left + col, m, buf};
             if (stopped(x, err))
                 return false;
-            if (!(p != NULL ? gk_file_read(file,
-                                           p->off + row * width + gk_row_bytes(part->dtype, col),
-                                           buf, bytes, err)
-                            : gk_read_part(x->p->c, r->tensor, part_index, row, n, col, m, buf,
-                                           err)))
+            if (!(p != NULL
+                      ? gk_file_read(file, p->off + row * width + gk_row_bytes(part->dtype, col),
+                                     buf, bytes, err)
+                      : gk_read_part(x->p->c, r->tensor, part_index, row, n, col, m, buf, err)))
                 return gk_fail_at(err, NULL, r->tensor->name);
             digest(d, buf, bytes);
             if (!gk_values_see(x->p->values, r, &tile, err))
@@ -396,8 +395,8 @@ static uint64_t bytes_of(const gk_catalog *c, const gk_sum *s)
     for (uint64_t i = 0; s->of == GK_SUM_FILE && i < c->n_inputs; i++)
         if (strcmp(c->input[i].name, s->name) == 0)
             return c->input[i].file->size;
-    return s->of == GK_SUM_TENSOR ? gk_tensor_bytes(s->tensor)
-           : s->of == GK_SUM_ENTRY && s->entry != NULL ? gk_stored_bytes(s->entry)
+    return s->of == GK_SUM_TENSOR                           ? gk_tensor_bytes(s->tensor)
+           : s->of == GK_SUM_ENTRY && s->entry != NULL      ? gk_stored_bytes(s->entry)
            : s->of == GK_SUM_PAYLOAD && s->failure == GK_OK ? c->input[s->input].file->size
                                                             : 0;
 }
@@ -477,8 +476,7 @@ static bool add_spans(pass *x, uint64_t index, gk_err *err)
             if (!gk_grow(&grown, &x->cap_spans, x->n_spans + 1, sizeof *x->span, err))
                 return false;
             x->span = grown;
-            x->span[x->n_spans++]
-                = (span){p->off, bytes, index, run, k, p->stored->input, i};
+            x->span[x->n_spans++] = (span){p->off, bytes, index, run, k, p->stored->input, i};
         }
     }
     return true;

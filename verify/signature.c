@@ -115,8 +115,8 @@ static bool check_name(const gk_key *key, const gk_json *material, char why[256]
 }
 
 /* Whether the envelope's one signature is of its payload. *why is "" when it is. */
-static bool prove(const gk_json *root, const gk_signature *g, const gk_text *payload,
-                  char why[256], gk_err *err)
+static bool prove(const gk_json *root, const gk_signature *g, const gk_text *payload, char why[256],
+                  gk_err *err)
 {
     const gk_json *material = gk_json_get(root, "verificationMaterial");
     const gk_json *envelope = gk_json_get(root, "dsseEnvelope");
@@ -130,8 +130,8 @@ static bool prove(const gk_json *root, const gk_signature *g, const gk_text *pay
         return malformed(err, "expected one signature in base64");
     }
     gk_key *key = key_of(material, g, why, err);
-    bool ok = err->code == GK_OK && (key == NULL || g->public_key == NULL
-                                     || check_name(key, material, why, err));
+    bool ok = err->code == GK_OK
+              && (key == NULL || g->public_key == NULL || check_name(key, material, why, err));
     add_pae(&signed_bytes, payload);
     ok = ok && gk_text_ok(&signed_bytes, err);
     if (ok && why[0] == '\0'
@@ -195,11 +195,11 @@ static bool read_digest(const char *text, char hex[GK_SHA256_HEX], gk_hash *all)
 
 typedef struct statement {
     gk_catalog *c;
-    gk_sums    *s;
+    gk_sums *s;
     const char *source;
     const gk_json *root, *serialization;
-    uint64_t    first; /* its rows begin here */
-    bool        shards, links;
+    uint64_t first; /* its rows begin here */
+    bool shards, links;
 } statement;
 
 static bool add_resource(statement *x, const gk_json *node, gk_hash *all, gk_err *err)
@@ -214,8 +214,8 @@ static bool add_resource(statement *x, const gk_json *node, gk_hash *all, gk_err
     if (path == NULL)
         return false;
     if (strncmp(algorithm, "sha256", 6) != 0)
-        return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "digests by '%.40s'; only sha256 is read",
-                       algorithm);
+        return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                       "digests by '%.40s'; only sha256 is read", algorithm);
     if (!read_digest(text_at(node, "digest"), hex, all))
         return malformed(err, "a resource whose digest is no SHA-256");
     if ((x->shards && !cut_shard(path, &start, &end)) || !is_below(path))
@@ -290,12 +290,12 @@ static bool read_statement(statement *x, gk_err *err)
 
 /* Who is told of each file below the model directory, links and all. */
 typedef struct walk {
-    gk_catalog    *c;
-    gk_arena      *arena;
+    gk_catalog *c;
+    gk_arena *arena;
     const gk_json *ignored; /* paths that the signature leaves out, or NULL */
-    const char    *own;     /* the signature's own path, resolved, or NULL  */
+    const char *own;        /* the signature's own path, resolved, or NULL  */
     bool (*file)(void *context, const char *name, bool link, gk_err *err);
-    void          *context;
+    void *context;
 } walk;
 
 static bool is_ignored(const walk *w, const char *name, const char *path)
@@ -348,9 +348,9 @@ static int by_name(const void *a, const void *b)
 }
 
 typedef struct unsigned_files {
-    statement   *x;
+    statement *x;
     const char **name; /* that are signed, sorted */
-    uint64_t     n;
+    uint64_t n;
 } unsigned_files;
 
 static bool judge_file(void *context, const char *name, bool link, gk_err *err)
@@ -448,7 +448,7 @@ bool gk_signature_read(gk_catalog *c, const gk_signature *g, gk_sums *s, gk_err 
 
 typedef struct listing {
     gk_catalog *c;
-    gk_sums    *s;
+    gk_sums *s;
 } listing;
 
 static bool list_file(void *context, const char *name, bool link, gk_err *err)

@@ -12,9 +12,9 @@
 #include "quant/blocks.h"
 #include "quant/kernels.h"
 
-#define MANY_ZEROS   4 /* all-zero rows that are no accident any more */
-#define SPARE_ROWS   8 /* of an embedding so small a share may be zero: tokens never seen */
-#define SAMPLE_BYTES 512
+#define MANY_ZEROS    4 /* all-zero rows that are no accident any more */
+#define SPARE_ROWS    8 /* of an embedding so small a share may be zero: tokens never seen */
+#define SAMPLE_BYTES  512
 #define COMPARE_BYTES (UINT64_C(1) << 20)
 
 typedef struct place {
@@ -23,16 +23,16 @@ typedef struct place {
 
 /* What a run showed. */
 typedef struct seen {
-    place          nan, inf;
-    uint64_t       zero_rows, first_zero; /* rows of the run that are all zero             */
-    unsigned char *zero;                  /* of a piece narrower than its part: a bit a row */
+    place nan, inf;
+    uint64_t zero_rows, first_zero; /* rows of the run that are all zero             */
+    unsigned char *zero;            /* of a piece narrower than its part: a bit a row */
 } seen;
 
 struct gk_values {
     gk_catalog *c;
-    seen       *seen;
-    uint64_t   *first; /* n_tensors + 1: the runs of tensor i are first[i] .. first[i + 1] - 1 */
-    gk_err    **failure;
+    seen *seen;
+    uint64_t *first; /* n_tensors + 1: the runs of tensor i are first[i] .. first[i + 1] - 1 */
+    gk_err **failure;
 };
 
 /* ---- runs --------------------------------------------------------------------------- */
@@ -73,10 +73,7 @@ bool gk_values_by_piece(const gk_values *v, uint64_t tensor)
     return true;
 }
 
-uint64_t gk_values_first(const gk_values *v, uint64_t tensor)
-{
-    return v->first[tensor];
-}
+uint64_t gk_values_first(const gk_values *v, uint64_t tensor) { return v->first[tensor]; }
 
 gk_values *gk_values_new(gk_catalog *c, gk_err *err)
 {
@@ -426,7 +423,7 @@ static bool report_repeated_slices(gk_catalog *c, const gk_tensor *t, gk_err *er
 
 /* A matrix, and a number that equal ones share. */
 typedef struct print {
-    uint64_t         key;
+    uint64_t key;
     const gk_tensor *t;
 } print;
 
@@ -439,10 +436,7 @@ static int by_key(const void *a, const void *b)
     return gk_natural_compare(x->t->name, y->t->name);
 }
 
-static bool is_expert(const char *name)
-{
-    return strstr(name, ".experts.") != NULL;
-}
+static bool is_expert(const char *name) { return strstr(name, ".experts.") != NULL; }
 
 /* Its shape, some of its bytes and, but for experts, its kind: an embedding may well be equal
  * to a head, and vectors of norms to each other. */
@@ -484,7 +478,8 @@ static bool same_tensor(const gk_catalog *c, const gk_tensor *a, const gk_tensor
         const gk_part *p = gk_part_of(a, i, &one), *q = gk_part_of(b, i, &two);
         const uint64_t width = gk_row_bytes(p->dtype, p->n_cols);
         const uint64_t block = gk_dtype_get(p->dtype)->block_elems;
-        const uint64_t cols = width <= COMPARE_BYTES ? p->n_cols : COMPARE_BYTES / 8 / block * block;
+        const uint64_t cols = width <= COMPARE_BYTES ? p->n_cols
+                                                     : COMPARE_BYTES / 8 / block * block;
         const uint64_t rows = width <= COMPARE_BYTES ? COMPARE_BYTES / gk_max(width, 1) : 1;
         *same = p->dtype == q->dtype && p->n_rows == q->n_rows && p->n_cols == q->n_cols;
         for (uint64_t r = 0; *same && r < p->n_rows; r += rows)
@@ -493,8 +488,8 @@ static bool same_tensor(const gk_catalog *c, const gk_tensor *a, const gk_tensor
                 if (!gk_read_part(c, a, i, r, n, col, m, buf, err)
                     || !gk_read_part(c, b, i, r, n, col, m, buf + COMPARE_BYTES, err))
                     return false;
-                *same = memcmp(buf, buf + COMPARE_BYTES,
-                               (size_t)(n * gk_row_bytes(p->dtype, m))) == 0;
+                *same = memcmp(buf, buf + COMPARE_BYTES, (size_t)(n * gk_row_bytes(p->dtype, m)))
+                        == 0;
             }
     }
     return true;
