@@ -35,6 +35,7 @@ typedef enum gk_opt {
     GK_OPT_TENSORS, /* string, a PCRE2 regex              */
     GK_OPT_PARTS,
     GK_OPT_CONFIG,
+    GK_OPT_BOM,
     GK_OPT_CHECK, /* string, a file or folder             */
     GK_OPT_GGUF_HASH,
     GK_OPT_SIGN,         /* string, a file                */

@@ -31,7 +31,9 @@ static bool find_lists(job *j, gk_err *err)
     const char *list = gk_cli_string(j->cli, GK_OPT_SUMS);
 
     if (gk_cli_has(j->cli, GK_OPT_NO_CHECKSUMS))
-        return true;
+        return !gk_cli_has(j->cli, GK_OPT_SIGNATURE)
+               || gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                          "--signature needs the digests that --no-checksums turns off");
     return gk_sums_init(&j->sums, err) && gk_cli_signature(j->cli, j->c, &j->sums, err)
            && gk_sums_crcs(j->c, j->cli->threads, gk_cli_stop(), err)
            && (list != NULL ? gk_sums_read(j->c, list, false, &j->sums, err)

@@ -187,8 +187,10 @@ static bool read_list(job *j, const char *check, gk_err *err)
 {
     gk_text list = {0};
 
+    if (!gk_cli_signature(j->cli, j->c, &j->sums, err))
+        return false;
     if (check == NULL)
-        return gk_cli_signature(j->cli, j->c, &j->sums, err);
+        return true;
     if (strcmp(check, "-") != 0)
         return gk_sums_read(j->c, check, true, &j->sums, err);
     bool ok = gk_read_text(check, &list, err)
@@ -319,7 +321,8 @@ int cmd_hash(const gk_cli *cli)
 {
     const bool sign = gk_cli_has(cli, GK_OPT_SIGN);
     const bool check
-        = !sign && (gk_cli_has(cli, GK_OPT_CHECK) || gk_cli_has(cli, GK_OPT_SIGNATURE));
+        = !sign && (gk_cli_has(cli, GK_OPT_CHECK) || gk_cli_has(cli, GK_OPT_SIGNATURE)
+                    || gk_cli_has(cli, GK_OPT_PUBLIC_KEY) || gk_cli_has(cli, GK_OPT_CERTIFICATES));
     gk_err err = {0};
     job j = {.cli = cli};
     gk_text out = {0};

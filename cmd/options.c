@@ -17,6 +17,11 @@ static const gk_option options[GK_N_OPTS] = {
         .name = "config", .commands = GK_CMD_INSPECT,
         .help = "print config.json as it is stored",
     },
+    [GK_OPT_BOM] = {
+        .name = "bom", .commands = GK_CMD_INSPECT,
+        .help = "print a CycloneDX 1.6 ML-BOM: the model, its files, digests that lists beside it "
+                "state",
+    },
     [GK_OPT_CHECK] = {
         .name = "check", .letter = 'c', .kind = GK_KIND_STRING, .metavar = "FILE",
         .commands = GK_CMD_HASH,
