@@ -15,8 +15,8 @@
 /* A model and what its lists say of it. */
 typedef struct audit {
     gk_catalog *c;
-    gk_sums     sums;
-    uint64_t    n_equal;
+    gk_sums sums;
+    uint64_t n_equal;
 } audit;
 
 static void begin(audit *a, const char *path)
@@ -110,20 +110,13 @@ static void xxh64_is_that_of_others(void **state)
     static const struct {
         uint64_t n, want;
     } row[] = {
-        {0, UINT64_C(0xEF46DB3751D8E999)},
-        {1, UINT64_C(0x1F25C8D0BC1F4BB6)},
-        {3, UINT64_C(0x31D2363F52E564C9)},
-        {4, UINT64_C(0x9BB64B7D66EE9FDA)},
-        {7, UINT64_C(0x9A7B149959CE60D8)},
-        {8, UINT64_C(0xDAB99D95C6F90092)},
-        {12, UINT64_C(0xD52E407833AF5133)},
-        {31, UINT64_C(0xA2AA5F33CC4A6119)},
-        {32, UINT64_C(0x23C3C17EF790FD97)},
-        {33, UINT64_C(0x50A7CFC7BA588784)},
-        {63, UINT64_C(0x5E3E54B431C7493C)},
-        {64, UINT64_C(0x0EB64B3EF6EEB01F)},
-        {100, UINT64_C(0xA61F8D4C170FE531)},
-        {1000, UINT64_C(0x5F235FA033F1A3FB)},
+        {0, UINT64_C(0xEF46DB3751D8E999)},   {1, UINT64_C(0x1F25C8D0BC1F4BB6)},
+        {3, UINT64_C(0x31D2363F52E564C9)},   {4, UINT64_C(0x9BB64B7D66EE9FDA)},
+        {7, UINT64_C(0x9A7B149959CE60D8)},   {8, UINT64_C(0xDAB99D95C6F90092)},
+        {12, UINT64_C(0xD52E407833AF5133)},  {31, UINT64_C(0xA2AA5F33CC4A6119)},
+        {32, UINT64_C(0x23C3C17EF790FD97)},  {33, UINT64_C(0x50A7CFC7BA588784)},
+        {63, UINT64_C(0x5E3E54B431C7493C)},  {64, UINT64_C(0x0EB64B3EF6EEB01F)},
+        {100, UINT64_C(0xA61F8D4C170FE531)}, {1000, UINT64_C(0x5F235FA033F1A3FB)},
     };
     unsigned char bytes[1000];
 
@@ -202,7 +195,8 @@ static void a_missing_file_of_a_download_is_named(void **state)
     download();
     unlink(MODEL "/README.md");
     write_text(MODEL "/.cache/huggingface/download/abc=.e60e4814f79a0a3e4af655754f7d88c6ac218099"
-               ".incomplete", "half");
+                     ".incomplete",
+               "half");
     write_text(MODEL "/mine.txt", "mine");
     begin(&a, MODEL);
     assert_ok(gk_sums_find(a.c, &a.sums, &err), err);
@@ -259,9 +253,10 @@ static void make_cache(void)
     for (int i = 0; i < 2; i++) {
         const char *blob = names[i][1] != NULL ? names[i][1] : sha256;
         copy(path_of(PROOF "/model/%s", names[i][0]), path_of(WORK "/models--a--b/blobs/%s", blob));
-        assert_int_equal(symlink(path_of("../../blobs/%s", blob),
-                                 path_of(WORK "/models--a--b/snapshots/" COMMIT "/%s",
-                                         names[i][0])), 0);
+        assert_int_equal(
+            symlink(path_of("../../blobs/%s", blob),
+                    path_of(WORK "/models--a--b/snapshots/" COMMIT "/%s", names[i][0])),
+            0);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formats/grok2.h"
+#include "verify/official.h"
 #include "verify/pass.h"
 #include "verify/tokenizer.h"
 
@@ -86,6 +87,6 @@ static bool check_bytes(gk_catalog *c, const gk_check_options *o, gk_err *err)
 bool gk_checks_run(gk_catalog *c, const gk_check_options *options, gk_err *err)
 {
     return check_names(c, err) && check_alignment(c, err) && check_tokenizer(c, err)
-           && check_bytes(c, options, err)
+           && gk_official_check(c, options->sums, err) && check_bytes(c, options, err)
            && (options->sums == NULL || gk_sums_judge(c, options->sums, err));
 }

@@ -23,7 +23,7 @@ typedef struct place {
 
 /* What a run showed. */
 typedef struct seen {
-    place nan, inf;
+    place nan, inf, null; /* null: zeros of a vector */
     uint64_t zero_rows, first_zero; /* rows of the run that are all zero             */
     unsigned char *zero;            /* of a piece narrower than its part: a bit a row */
 } seen;
@@ -219,6 +219,16 @@ static bool see_zeros(const gk_run_of *r, const gk_tile *tile, seen *s, gk_err *
     return true;
 }
 
+/* A vector is one row: a part of it may be missing without that row being zero. */
+static void see_vector(gk_dtype dtype, const gk_tile *tile, seen *s)
+{
+    const uint64_t size = dtype == GK_F32 ? 4 : 2, n = tile->n_rows * tile->n_cols;
+
+    for (uint64_t i = 0; i < n; i++)
+        if (is_zero(tile->bytes + i * size, size))
+            count_at(&s->null, tile, i);
+}
+
 bool gk_values_see(gk_values *v, const gk_run_of *r, const gk_tile *tile, gk_err *err)
 {
     const gk_dtype dtype = r->part->dtype;
@@ -232,6 +242,8 @@ bool gk_values_see(gk_values *v, const gk_run_of *r, const gk_tile *tile, gk_err
     if (!floats)
         return true;
     see_nonfinite(dtype, tile, s);
+    if (r->tensor->ndim == 1 && r->tensor->scheme == NULL)
+        see_vector(dtype, tile, s);
     return r->tensor->scheme != NULL || tile->n_cols != width || see_zeros(r, tile, s, err);
 }
 
@@ -296,6 +308,7 @@ static seen add_up(const gk_values *v, uint64_t index)
         for (uint64_t k = 0; k < part->n_pieces; k++) {
             merge(&all.nan, &s[k].nan, later_nan);
             merge(&all.inf, &s[k].inf, later_inf);
+            merge(&all.null, &s[k].null, false);
         }
         if (t->scheme == NULL)
             merge_zeros(part, s, &all);
@@ -309,9 +322,12 @@ static bool is_table(const char *name)
     return strstr(name, "embed") != NULL || strstr(name, "lm_head") != NULL;
 }
 
-/* Tokens that training never saw may have rows of zeros; elsewhere they are an accident. */
+/* Tokens that training never saw may have rows of zeros, and biases that it never moved;
+ * elsewhere they are an accident. */
 static gk_severity zeros_severity(const gk_tensor *t, uint64_t zero_rows)
 {
+    if (gk_ends_with(t->name, ".bias"))
+        return GK_NOTE;
     if (is_table(t->name) && zero_rows <= gk_rows(t) / SPARE_ROWS)
         return GK_NOTE;
     return zero_rows == gk_rows(t) || zero_rows >= MANY_ZEROS ? GK_BAD : GK_WARN;
@@ -338,6 +354,12 @@ static bool report_one(const gk_values *v, const gk_tensor *t, const seen *s, gk
         ok = gk_findings_addf(f, "values", zeros_severity(t, s->zero_rows), file, t->name, err,
                               "%" PRIu64 " of %" PRIu64 " rows are all zero, the first is %" PRIu64,
                               s->zero_rows, gk_rows(t), s->first_zero);
+    /* norms end training far from zero, each of them */
+    if (ok && s->null.n >= MANY_ZEROS && s->zero_rows == 0 && s->null.n >= gk_cols(t) / 8
+        && strstr(t->name, "norm") != NULL && !gk_ends_with(t->name, ".bias"))
+        ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
+                              "%" PRIu64 " of %" PRIu64 " elements are zero, the first is %" PRIu64,
+                              s->null.n, gk_cols(t), s->null.col);
     return ok;
 }
 
