@@ -532,6 +532,52 @@ static void what_is_signed_here_holds_here(void **state)
     end(&a);
 }
 
+/* ---- memory ------------------------------------------------------------------------- */
+
+/* Everything above, once; false with NOMEM when an allocation fails. */
+static bool prove_all(gk_err *err)
+{
+    gk_catalog *c = gk_model_open(MODEL, err);
+    gk_sums s = {0};
+    gk_text bundle = {0};
+    const gk_signature g = {.path = PROOF "/certificate.sig", .trusted = PROOF "/root.crt",
+                            .ignore_unsigned = false};
+    const gk_check_options o = {.values = true, .sums = &s, .threads = 1};
+    bool ok = c != NULL && gk_sums_init(&s, err) && gk_signature_read(c, &g, &s, err)
+              && gk_sums_find(c, &s, err) && gk_checks_run(c, &o, err);
+
+    gk_sums_free(&s);
+    ok = ok && gk_sums_init(&s, err) && gk_signature_list(c, WORK "/none.sig", &s, err)
+         && gk_checks_run(c, &o, err)
+         && gk_signature_make(c, PROOF "/p256.pem", &s, &bundle, err);
+    gk_text_free(&bundle);
+    gk_sums_free(&s);
+    gk_catalog_close(c);
+    return ok;
+}
+
+static void an_end_of_memory_is_an_error(void **state)
+{
+    gk_err err = {0};
+
+    (void)state;
+    download();
+    gk_alloc_fail_after(-1);
+    assert_ok(prove_all(&err), err);
+    const uint64_t points = gk_alloc_fail_after(-1);
+    assert_true(points > 100);
+    for (uint64_t n = 0; n < points; n++) {
+        err = (gk_err){0};
+        gk_alloc_fail_after((int64_t)n);
+        const bool ok = prove_all(&err);
+        gk_alloc_fail_after(-1);
+        if (ok || err.code != GK_ERR_NOMEM)
+            fail_msg("allocation %d of %d: %s, code %d: %s", (int)n, (int)points,
+                     ok ? "success" : "failure", (int)err.code, err.msg);
+    }
+    print_message("%d allocations, each failed once\n", (int)points);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -549,6 +595,7 @@ int main(void)
         cmocka_unit_test(files_more_or_fewer_break_a_signature),
         cmocka_unit_test(no_damaged_bundle_holds),
         cmocka_unit_test(what_is_signed_here_holds_here),
+        cmocka_unit_test(an_end_of_memory_is_an_error),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

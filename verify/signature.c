@@ -47,6 +47,14 @@ static const char *text_at(const gk_json *node, const char *key)
     return s != NULL && strlen(s) == len ? s : NULL;
 }
 
+/* Reads base64; what is none is malformed, with `what` as the reason. */
+static bool decode(gk_text *out, const char *text, const char *what, gk_err *err)
+{
+    if (text != NULL && gk_base64_read(out, text, strlen(text)) && out->len > 0)
+        return true;
+    return gk_text_ok(out, err) && malformed(err, what);
+}
+
 static bool says(const gk_json *node, const char *key, const char *what)
 {
     const char *s = text_at(node, key);
@@ -124,10 +132,10 @@ static bool prove(const gk_json *root, const gk_signature *g, const gk_text *pay
     const char *text = text_at(gk_json_at(list, 0), "sig");
     gk_text signature = {0}, signed_bytes = {0};
 
-    if (gk_json_count(list) != 1 || text == NULL
-        || !gk_base64_read(&signature, text, strlen(text))) {
+    if (!decode(&signature, gk_json_count(list) == 1 ? text : NULL,
+                "expected one signature in base64", err)) {
         gk_text_free(&signature);
-        return malformed(err, "expected one signature in base64");
+        return false;
     }
     gk_key *key = key_of(material, g, why, err);
     bool ok = err->code == GK_OK
@@ -298,7 +306,18 @@ typedef struct walk {
     void *context;
 } walk;
 
-static bool is_ignored(const walk *w, const char *name, const char *path)
+/* Returns where a path leads, NULL when nowhere (err: only NOMEM). */
+static const char *resolved(gk_arena *a, const char *path, gk_err *err)
+{
+    gk_err own = {0};
+    const char *real = gk_path_real(a, path, &own);
+
+    if (own.code == GK_ERR_NOMEM)
+        *err = own;
+    return real;
+}
+
+static bool is_ignored(const walk *w, const char *name, const char *path, gk_err *err)
 {
     uint64_t len;
 
@@ -310,7 +329,7 @@ static bool is_ignored(const walk *w, const char *name, const char *path)
         if (one != NULL && strcmp(name, one) == 0)
             return true;
     }
-    const char *real = w->own == NULL ? NULL : gk_path_real(w->arena, path, &(gk_err){0});
+    const char *real = w->own == NULL ? NULL : resolved(w->arena, path, err);
     return real != NULL && strcmp(real, w->own) == 0;
 }
 
@@ -328,9 +347,12 @@ static bool walk_folder(const walk *w, const char *folder, const char *below, in
         const char *path = name == NULL ? NULL : gk_path_join(w->arena, folder, names[i], err);
         if (path == NULL)
             return false;
-        if (is_ignored(w, name, path))
+        const bool ignored = is_ignored(w, name, path, err);
+        const bool link = !ignored && gk_path_link(w->arena, path, err) != NULL;
+        if (err->code != GK_OK)
+            return false;
+        if (ignored)
             continue;
-        const bool link = gk_path_link(w->arena, path, err) != NULL;
         const gk_path_kind kind = gk_path_kind_of(path);
         if (kind == GK_PATH_DIR && !link) {
             const char *deeper = gk_arena_printf(w->arena, err, "%s/", name);
@@ -371,12 +393,12 @@ static bool find_unsigned(statement *x, const gk_signature *g, gk_err *err)
     const walk w = {.c = x->c,
                     .arena = x->s->arena,
                     .ignored = gk_json_get(x->serialization, "ignore_paths"),
-                    .own = gk_path_real(x->s->arena, g->path, &(gk_err){0}),
+                    .own = resolved(x->s->arena, g->path, err),
                     .file = judge_file,
                     .context = &u};
 
     u.name = gk_arena_alloc(x->s->arena, u.n, sizeof *u.name, err);
-    if (u.name == NULL)
+    if (u.name == NULL || err->code != GK_OK)
         return false;
     for (uint64_t i = 0; i < u.n; i++)
         u.name[i] = x->s->row[x->first + i].name;
@@ -396,10 +418,8 @@ static bool read_payload(const gk_json *root, gk_text *payload, gk_err *err)
 
     if (!says(root, "mediaType", MEDIA_TYPE))
         return malformed(err, "mediaType is not " MEDIA_TYPE);
-    if (!says(envelope, "payloadType", PAYLOAD_TYPE) || text == NULL
-        || !gk_base64_read(payload, text, strlen(text)) || payload->len == 0)
-        return malformed(err, "expected a payload " PAYLOAD_TYPE " in base64");
-    return gk_text_ok(payload, err);
+    return decode(payload, says(envelope, "payloadType", PAYLOAD_TYPE) ? text : NULL,
+                  "expected a payload " PAYLOAD_TYPE " in base64", err);
 }
 
 static bool read_bundle(gk_catalog *c, const gk_signature *g, const gk_json *root, gk_sums *s,
@@ -477,13 +497,13 @@ bool gk_signature_list(gk_catalog *c, const char *path, gk_sums *s, gk_err *err)
     listing l = {c, s};
     const walk w = {.c = c,
                     .arena = s->arena,
-                    .own = gk_path_real(s->arena, path, &(gk_err){0}),
+                    .own = resolved(s->arena, path, err),
                     .file = list_file,
                     .context = &l};
 
     if (c->directory == NULL)
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "signatures are of model directories");
-    if (!walk_folder(&w, c->directory, "", 0, err))
+    if (err->code != GK_OK || !walk_folder(&w, c->directory, "", 0, err))
         return false;
     qsort(s->row, (size_t)s->n, sizeof *s->row, by_row_name);
     return true;
