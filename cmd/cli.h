@@ -36,7 +36,14 @@ typedef enum gk_opt {
     GK_OPT_TENSORS, /* string, a PCRE2 regex              */
     GK_OPT_PARTS,
     GK_OPT_CONFIG,
-    GK_OPT_CHECK, /* string, a file                       */
+    GK_OPT_BOM,
+    GK_OPT_CHECK, /* string, a file or folder             */
+    GK_OPT_GGUF_HASH,
+    GK_OPT_SIGN,         /* string, a file                */
+    GK_OPT_SIGNATURE,    /* string, a file                */
+    GK_OPT_PUBLIC_KEY,   /* string, a file                */
+    GK_OPT_CERTIFICATES, /* string, a file                */
+    GK_OPT_IGNORE_UNSIGNED,
     GK_OPT_NO_VALUES,
     GK_OPT_NO_CHECKSUMS,
     GK_OPT_SUMS,     /* string, a file                    */

@@ -25,27 +25,42 @@ static void on_progress(void *context, uint64_t bytes, const char *tensor)
     gk_progress_add(bytes);
 }
 
+/* The lists that stand beside the model, or the one that was named. */
+static bool find_lists(job *j, gk_err *err)
+{
+    const char *list = gk_cli_string(j->cli, GK_OPT_SUMS);
+
+    if (gk_cli_has(j->cli, GK_OPT_NO_CHECKSUMS))
+        return !gk_cli_has(j->cli, GK_OPT_SIGNATURE)
+               || gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                          "--signature needs the digests that --no-checksums turns off");
+    return gk_sums_init(&j->sums, err) && gk_cli_signature(j->cli, j->c, &j->sums, err)
+           && gk_sums_crcs(j->c, j->cli->threads, gk_cli_stop(), err)
+           && (list != NULL ? gk_sums_read(j->c, list, false, &j->sums, err)
+                            : gk_sums_find(j->c, &j->sums, err));
+}
+
 static bool examine(job *j, gk_err *err)
 {
+    const bool values = !gk_cli_has(j->cli, GK_OPT_NO_VALUES);
     const gk_check_options options = {
-        .values = !gk_cli_has(j->cli, GK_OPT_NO_VALUES),
+        .values = values,
+        .sums = gk_cli_has(j->cli, GK_OPT_NO_CHECKSUMS) ? NULL : &j->sums,
         .keep_going = gk_cli_has(j->cli, GK_OPT_KEEP_GOING),
         .threads = j->cli->threads,
-        .memory_bytes = j->cli->memory,
         .stop = gk_cli_stop(),
         .progress = on_progress,
     };
-    bool ok = true;
 
     for (uint64_t i = 0; i < j->c->n_tensors; i++) {
         j->parameters += gk_rows(&j->c->tensor[i]) * gk_cols(&j->c->tensor[i]);
         j->bytes += gk_tensor_bytes(&j->c->tensor[i]);
     }
-    gk_progress_begin(j->cli, "auditing", GK_UNIT_BYTES, options.values ? j->bytes : 0);
-    ok = gk_checks_run(j->c, &options, err);
-    if (ok && !gk_cli_has(j->cli, GK_OPT_NO_CHECKSUMS))
-        ok = gk_sums_check(j->c, gk_cli_string(j->cli, GK_OPT_SUMS), j->cli->threads, gk_cli_stop(),
-                           &j->sums, err);
+    if (!find_lists(j, err))
+        return false;
+    gk_progress_begin(j->cli, "auditing", GK_UNIT_BYTES,
+                      values || j->sums.n > 0 ? j->bytes : 0);
+    const bool ok = gk_checks_run(j->c, &options, err);
     gk_progress_end();
     return ok;
 }
@@ -97,17 +112,47 @@ static void add_json(const job *j, bool clean, gk_text *t)
     gk_json_open(t, "files", '[');
     for (uint64_t i = 0; i < j->sums.n; i++) {
         const gk_sum *s = &j->sums.row[i];
+        if (s->of != GK_SUM_FILE)
+            continue;
         gk_json_open(t, NULL, '{');
         gk_json_string(t, "name", s->name);
         gk_json_uint(t, "bytes", s->bytes);
         gk_json_string(t, "sha256", s->sha256[0] != '\0' ? s->sha256 : NULL);
         gk_json_string(t, "expected", s->expected[0] != '\0' ? s->expected : NULL);
         gk_json_string(t, "source", s->source);
+        if (s->blob) /* what is expected then */
+            gk_json_string(t, "git_sha1", s->found[0] != '\0' ? s->found : NULL);
         gk_json_close(t, '}');
     }
     gk_json_close(t, ']');
     gk_json_close(t, '}');
     gk_text_free(&text);
+}
+
+/* Of each list a line: "bytes equal to what Hugging Face at commit X lists: 42 of 42 files". */
+static void add_sources(const job *j, gk_text *t)
+{
+    const gk_sums *s = &j->sums;
+
+    for (uint64_t i = 0; i < s->n; i++) {
+        const char *source = s->row[i].source;
+        uint64_t n = 0, equal = 0;
+        bool first = source != NULL, files = true;
+        for (uint64_t k = 0; first && k < s->n; k++) {
+            if (s->row[k].source == NULL || strcmp(s->row[k].source, source) != 0)
+                continue;
+            first = k >= i;
+            n++;
+            equal += gk_sum_holds(&s->row[k]);
+            files &= s->row[k].of == GK_SUM_FILE;
+        }
+        if (!first)
+            continue;
+        gk_text_str(t, "bytes equal to what ");
+        gk_text_escaped(t, source, strlen(source));
+        gk_text_printf(t, " lists: %" PRIu64 " of %" PRIu64 " %s\n", equal, n,
+                       files ? "files" : "digests");
+    }
 }
 
 static void add_text(const job *j, bool clean, gk_text *t)
@@ -146,6 +191,7 @@ static void add_text(const job *j, bool clean, gk_text *t)
                        gk_cli_has(j->cli, GK_OPT_NO_VALUES) ? "; values not read"
                                                             : ", all values finite",
                        j->sums.n_expected > 0 ? ", checksums equal" : "");
+    add_sources(j, t);
     gk_text_free(&text);
 }
 

@@ -5,121 +5,121 @@
 
 #include "cmd/input.h"
 #include "cmd/progress.h"
+#include "formats/output.h"
 #include "formats/pattern.h"
-#include "verify/checks.h"
-#include "verify/checksums.h"
-
-#define MIN_BUF_BYTES  65536u
-
-/* Something with a digest: a file, or a tensor of the model. */
-typedef struct item {
-    const char      *name;
-    const char      *listed; /* how the list calls it   */
-    const gk_tensor *tensor; /* NULL: a file            */
-    char             expected[GK_SHA256_HEX];
-    char             sha256[GK_SHA256_HEX];
-    uint64_t         bytes;
-    gk_err           err;
-} item;
+#include "verify/pass.h"
 
 typedef struct job {
     const gk_cli *cli;
     gk_catalog   *c;
-    item         *row;
-    uint64_t      n, cap;
+    gk_sums       sums;
 } job;
 
-static item *add_item(job *j, const char *name, const gk_tensor *t, gk_err *err)
+static void on_progress(void *context, uint64_t bytes, const char *name)
 {
-    void *rows = j->row;
-
-    if (!gk_grow(&rows, &j->cap, j->n + 1, sizeof *j->row, err))
-        return NULL;
-    j->row = rows;
-    j->row[j->n] = (item){.name = name, .tensor = t};
-    return &j->row[j->n++];
-}
-
-static void hash_item(const job *j, item *it, void *buf, uint64_t buf_bytes)
-{
-    if (!gk_cli_go_on(&it->err))
-        return;
-    gk_progress_item(it->name);
-    if (it->tensor == NULL) {
-        gk_sums_file(j->c, it->name, it->sha256, &it->bytes, &it->err);
-        gk_progress_add(it->bytes);
-    } else {
-        gk_tensor_digest(j->c, it->tensor, buf, buf_bytes, it->sha256, &it->err);
-        gk_progress_add(gk_tensor_bytes(it->tensor));
-    }
+    (void)context;
+    gk_progress_item(name);
+    gk_progress_add(bytes);
 }
 
 static bool hash_all(job *j, gk_err *err)
 {
-    uint64_t buf_bytes = j->cli->memory / 2 / (uint64_t)j->cli->threads;
-    uint64_t total = 0, next = 0;
-    bool ok = true;
+    const gk_pass pass = {.c = j->c,
+                          .sums = &j->sums,
+                          .threads = j->cli->threads,
+                          .stop = gk_cli_stop(),
+                          .progress = on_progress};
 
-    buf_bytes = buf_bytes > (4u << 20) ? 4u << 20 : buf_bytes < MIN_BUF_BYTES ? MIN_BUF_BYTES
-                                                                               : buf_bytes;
-    for (uint64_t i = 0; i < j->n; i++)
-        total += j->row[i].tensor != NULL ? gk_tensor_bytes(j->row[i].tensor) : 0;
-    for (uint64_t i = 0; i < j->c->n_inputs; i++)
-        total += j->c->input[i].file->size;
-    gk_progress_begin(j->cli, "hashing", GK_UNIT_BYTES, total);
-#pragma omp parallel num_threads(j->cli->threads)
-    {
-        gk_err own = {0};
-        void *buf = gk_alloc(buf_bytes, 1, &own);
-        uint64_t i;
-        while (buf != NULL && (i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < j->n)
-            hash_item(j, &j->row[i], buf, buf_bytes);
-        if (buf == NULL) {
-#pragma omp critical(gk_hash_failure)
-            {
-                *err = own;
-                ok = false;
-            }
-        }
-        gk_free(buf);
-    }
+    gk_progress_begin(j->cli, "hashing", GK_UNIT_BYTES, gk_pass_bytes(&pass));
+    const bool ok = gk_pass_run(&pass, err);
     gk_progress_end();
     return ok && gk_cli_go_on(err);
 }
 
 /* ---- printing digests -------------------------------------------------------------- */
 
+static bool add_file(job *j, const char *name, gk_err *err)
+{
+    return gk_sums_add(&j->sums, GK_SUM_FILE, name, err) != NULL;
+}
+
+static bool add_tensor(job *j, const gk_tensor *t, gk_err *err)
+{
+    gk_sum *row = gk_sums_add(&j->sums, GK_SUM_TENSOR, t->name, err);
+
+    if (row != NULL)
+        row->tensor = t;
+    return row != NULL;
+}
+
+static bool list_files(job *j, gk_err *err)
+{
+    bool ok = true;
+
+    for (uint64_t i = 0; ok && i < j->c->n_inputs; i++)
+        ok = add_file(j, j->c->input[i].name, err);
+    /* of other formats the config is made of what the weight files say */
+    if (ok && j->c->config_text != NULL && gk_catalog_has(j->cli->arena, j->c, "config.json"))
+        ok = add_file(j, "config.json", err);
+    for (uint64_t i = 0; ok && i < j->c->n_extras; i++)
+        ok = add_file(j, j->c->extra[i].name, err);
+    return ok;
+}
+
 static bool list_all(job *j, gk_err *err)
 {
     const char *regex = gk_cli_string(j->cli, GK_OPT_TENSORS);
     gk_pattern *p = regex == NULL ? NULL : gk_pattern_new(regex, err);
-    bool ok = regex == NULL || p != NULL, yes;
+    bool ok = (regex == NULL || p != NULL) && (regex != NULL || list_files(j, err)), yes;
 
-    for (uint64_t i = 0; ok && regex == NULL && i < j->c->n_inputs; i++)
-        ok = add_item(j, j->c->input[i].name, NULL, err) != NULL;
-    /* of other formats the config is made of what the weight files say */
-    if (ok && regex == NULL && j->c->config_text != NULL
-        && gk_catalog_has(j->cli->arena, j->c, "config.json"))
-        ok = add_item(j, "config.json", NULL, err) != NULL;
-    for (uint64_t i = 0; ok && regex == NULL && i < j->c->n_extras; i++)
-        ok = add_item(j, j->c->extra[i].name, NULL, err) != NULL;
     for (uint64_t i = 0; ok && i < j->c->n_tensors; i++) {
         ok = gk_pattern_match(p, j->c->tensor[i].name, &yes, err);
         if (ok && yes && j->c->tensor[i].n_parts > 0)
-            ok = add_item(j, j->c->tensor[i].name, &j->c->tensor[i], err) != NULL;
+            ok = add_tensor(j, &j->c->tensor[i], err);
     }
     gk_pattern_free(p);
-    if (ok && regex != NULL && j->n == 0)
+    if (ok && regex != NULL && j->sums.n == 0)
         ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "no tensor's name matches '%s'", regex);
     return ok;
 }
 
-static bool first_error(const job *j, gk_err *err)
+/* The entries as the files name them, and each file as a whole: what llama-gguf-hash prints. */
+static bool list_entries(job *j, gk_err *err)
 {
-    for (uint64_t i = 0; i < j->n; i++)
-        if (j->row[i].err.code != GK_OK) {
-            *err = j->row[i].err;
+    for (uint64_t k = 0; k < j->c->n_inputs; k++) {
+        for (uint64_t i = 0; i < j->c->n_stored; i++) {
+            const gk_stored *s = &j->c->stored[i];
+            if (s->input != k)
+                continue;
+            gk_sum *row = gk_sums_add(&j->sums, GK_SUM_ENTRY, s->name, err);
+            if (row == NULL)
+                return false;
+            row->entry = s;
+            row->input = (uint32_t)k;
+        }
+        gk_sum *row = gk_sums_add(&j->sums, GK_SUM_PAYLOAD, j->c->input[k].name, err);
+        if (row == NULL)
             return false;
+        row->input = (uint32_t)k;
+    }
+    return true;
+}
+
+/* The entries of files that are in order can be listed, whatever they come to together. */
+static bool readable(const job *j, bool manifest, gk_err *err)
+{
+    bool malformed;
+
+    gk_findings_worst(&j->c->findings, 0, &malformed);
+    return (manifest && !malformed) || gk_findings_refuse(&j->c->findings, err);
+}
+
+static bool no_failure(const job *j, gk_err *err)
+{
+    for (uint64_t i = 0; i < j->sums.n; i++)
+        if (j->sums.row[i].failure != GK_OK) {
+            gk_fail(err, j->sums.row[i].failure, GK_NO_OFF, "cannot be read to its end");
+            return gk_fail_at(err, j->sums.row[i].name, NULL);
         }
     return true;
 }
@@ -139,14 +139,14 @@ static void print_digests(const job *j, gk_text *out)
         gk_cli_json(j->cli, out);
         for (int tensors = 0; tensors < 2; tensors++) {
             gk_json_open(out, tensors ? "tensors" : "files", '[');
-            for (uint64_t i = 0; i < j->n; i++) {
-                if ((j->row[i].tensor != NULL) != (tensors == 1))
+            for (uint64_t i = 0; i < j->sums.n; i++) {
+                if ((j->sums.row[i].of != GK_SUM_FILE) != (tensors == 1))
                     continue;
                 gk_json_open(out, NULL, '{');
-                gk_json_string(out, "name", j->row[i].name);
+                gk_json_string(out, "name", j->sums.row[i].name);
                 if (!tensors)
-                    gk_json_uint(out, "bytes", j->row[i].bytes);
-                gk_json_string(out, "sha256", j->row[i].sha256);
+                    gk_json_uint(out, "bytes", j->sums.row[i].bytes);
+                gk_json_string(out, "sha256", j->sums.row[i].sha256);
                 gk_json_close(out, '}');
             }
             gk_json_close(out, ']');
@@ -154,87 +154,107 @@ static void print_digests(const job *j, gk_text *out)
         gk_json_close(out, '}');
         return;
     }
-    for (uint64_t i = 0; i < j->n; i++) {
-        gk_text_printf(out, "%s  ", j->row[i].sha256);
-        if (j->row[i].tensor != NULL) {
-            const char *file = file_of(j, j->row[i].tensor);
+    for (uint64_t i = 0; i < j->sums.n; i++) {
+        gk_text_printf(out, "%s  ", j->sums.row[i].sha256);
+        if (j->sums.row[i].tensor != NULL) {
+            const char *file = file_of(j, j->sums.row[i].tensor);
             gk_text_escaped(out, file, strlen(file));
             gk_text_char(out, ':');
         }
-        gk_text_escaped(out, j->row[i].name, strlen(j->row[i].name));
+        gk_text_escaped(out, j->sums.row[i].name, strlen(j->sums.row[i].name));
+        gk_text_char(out, '\n');
+    }
+}
+
+static void print_manifest(const job *j, gk_text *out)
+{
+    for (uint64_t i = 0; i < j->sums.n; i++) {
+        const gk_sum *row = &j->sums.row[i];
+        const char *file = j->c->input[row->input].name;
+        gk_text_printf(out, "%-10s%s  ", gk_hash_name(row->kind), row->found);
+        gk_text_escaped(out, file, strlen(file));
+        if (row->of == GK_SUM_ENTRY) {
+            gk_text_char(out, ':');
+            gk_text_escaped(out, row->name, strlen(row->name));
+        }
         gk_text_char(out, '\n');
     }
 }
 
 /* ---- verifying ---------------------------------------------------------------------- */
 
-/* A line of the list: the tensor after the last ':' that names one, else a file. */
-static bool add_line(job *j, const char *hex, const char *name, gk_err *err)
+static bool read_list(job *j, const char *check, gk_err *err)
 {
-    const gk_tensor *t = NULL;
+    gk_text list = {0};
 
-    if (strncmp(name, "./", 2) == 0) /* as find and sha256sum write it */
-        name += 2;
-    for (const char *colon = strchr(name, ':'); t == NULL && colon != NULL;
-         colon = strchr(colon + 1, ':'))
-        t = gk_catalog_find(j->c, colon + 1);
-    if (t == NULL && (strchr(name, '/') != NULL || strcmp(name, "..") == 0))
-        return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "'%s' is a path, not a file of the model",
-                       name);
-    item *it = add_item(j, t != NULL ? t->name : name, t, err);
-    if (it != NULL) {
-        it->listed = name;
-        memcpy(it->expected, hex, sizeof it->expected);
+    if (!gk_cli_signature(j->cli, j->c, &j->sums, err))
+        return false;
+    if (check == NULL)
+        return true;
+    if (strcmp(check, "-") != 0)
+        return gk_sums_read(j->c, check, true, &j->sums, err);
+    bool ok = gk_read_text(check, &list, err)
+              && (list.data == NULL
+                  || gk_sums_parse(j->c, list.data, "standard input", true, &j->sums, err)
+                  || gk_fail_at(err, "standard input", NULL));
+    gk_text_free(&list);
+    if (ok && j->sums.n == 0) {
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "holds no line 'HEX  NAME': nothing was checked");
+        ok = gk_fail_at(err, "standard input", NULL);
     }
-    return it != NULL;
+    return ok;
 }
 
-static bool list_expected(job *j, char *text, const char *path, gk_err *err)
+/* What is wrong with a signature itself, or signed by nobody. Returns how much. */
+static uint64_t print_signature(const job *j, gk_text *out)
 {
-    char *rest = text, *line, *name, hex[GK_SHA256_HEX];
-    unsigned number = 0;
+    const gk_findings *f = &j->c->findings;
+    uint64_t n = 0;
 
-    while ((line = strsep(&rest, "\n")) != NULL) {
-        const size_t n = strlen(line);
-        number++;
-        if (n > 0 && line[n - 1] == '\r')
-            line[n - 1] = '\0';
-        if (line[0] == '\0' || line[0] == '#')
+    if (j->cli->json)
+        gk_json_open(out, "signature", '[');
+    for (uint64_t i = 0; i < f->n; i++) {
+        if (strcmp(f->row[i].check, "signature") != 0)
             continue;
-        if (!gk_sums_line(line, hex, &name)) {
-            gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "line %u is no 'HEX  NAME'", number);
-            return gk_fail_at(err, path, NULL);
+        n++;
+        if (j->cli->json) {
+            gk_json_open(out, NULL, '{');
+            gk_json_string(out, "file", f->row[i].file);
+            gk_json_string(out, "text", f->row[i].text);
+            gk_json_close(out, '}');
+            continue;
         }
-        if (!add_line(j, hex, name, err))
-            return gk_fail_at(err, path, NULL);
+        gk_text_escaped(out, f->row[i].file, strlen(f->row[i].file));
+        gk_text_str(out, ": FAILED: ");
+        gk_text_escaped(out, f->row[i].text, strlen(f->row[i].text));
+        gk_text_char(out, '\n');
     }
-    if (j->n > 0)
-        return true;
-    gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "holds no line 'HEX  NAME': nothing was checked");
-    return gk_fail_at(err, path, NULL);
+    if (j->cli->json)
+        gk_json_close(out, ']');
+    return n;
 }
 
 static int print_verdicts(const job *j, gk_text *out)
 {
     uint64_t failed = 0;
 
-    for (uint64_t i = 0; i < j->n; i++) {
-        const item *it = &j->row[i];
-        const bool ok = it->err.code == GK_OK && strcmp(it->sha256, it->expected) == 0;
+    for (uint64_t i = 0; i < j->sums.n; i++) {
+        const gk_sum *it = &j->sums.row[i];
+        const bool ok = gk_sum_holds(it);
         failed += !ok;
         if (j->cli->json || (ok && j->cli->verbose < 0))
             continue;
         gk_text_escaped(out, it->listed, strlen(it->listed));
-        gk_text_printf(out, ": %s\n", ok ? "OK" : it->err.code != GK_OK ? "FAILED open or read"
+        gk_text_printf(out, ": %s\n", ok ? "OK" : it->failure != GK_OK ? "FAILED open or read"
                                                                          : "FAILED");
     }
     if (j->cli->json) {
         gk_cli_json(j->cli, out);
         for (int tensors = 0; tensors < 2; tensors++) {
             gk_json_open(out, tensors ? "tensors" : "files", '[');
-            for (uint64_t i = 0; i < j->n; i++) {
-                const item *it = &j->row[i];
-                if ((it->tensor != NULL) != (tensors == 1))
+            for (uint64_t i = 0; i < j->sums.n; i++) {
+                const gk_sum *it = &j->sums.row[i];
+                if ((it->of != GK_SUM_FILE) != (tensors == 1))
                     continue;
                 gk_json_open(out, NULL, '{');
                 gk_json_string(out, "name", it->name);
@@ -242,45 +262,85 @@ static int print_verdicts(const job *j, gk_text *out)
                     gk_json_uint(out, "bytes", it->bytes);
                 gk_json_string(out, "sha256", it->sha256[0] != '\0' ? it->sha256 : NULL);
                 gk_json_string(out, "expected", it->expected);
-                gk_json_bool(out, "ok", strcmp(it->sha256, it->expected) == 0);
+                if (it->blob || it->kind != GK_HASH_SHA256)
+                    gk_json_string(out, it->blob ? "git_sha1" : gk_hash_name(it->kind),
+                                   it->found[0] != '\0' ? it->found : NULL);
+                gk_json_bool(out, "ok", gk_sum_holds(it));
                 gk_json_close(out, '}');
             }
             gk_json_close(out, ']');
         }
-        gk_json_uint(out, "failed", failed);
+    }
+    const uint64_t unsound = gk_cli_has(j->cli, GK_OPT_SIGNATURE) ? print_signature(j, out) : 0;
+    if (j->cli->json) {
+        gk_json_uint(out, "failed", failed + unsound);
         gk_json_close(out, '}');
     }
     if (failed > 0)
-        gk_cli_talk(j->cli, "%" PRIu64 " of %" PRIu64 " digests did NOT match", failed, j->n);
-    return failed == 0 ? GK_EXIT_FINE : GK_EXIT_FINDINGS;
+        gk_cli_talk(j->cli, "%" PRIu64 " of %" PRIu64 " digests did NOT match", failed, j->sums.n);
+    return failed + unsound == 0 ? GK_EXIT_FINE : GK_EXIT_FINDINGS;
+}
+
+/* ---- signing ------------------------------------------------------------------------- */
+
+static bool list_signed(job *j, gk_err *err)
+{
+    const char *path = gk_cli_string(j->cli, GK_OPT_SIGNATURE);
+
+    return path != NULL ? gk_signature_list(j->c, path, &j->sums, err)
+                        : gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                                  "--sign needs --signature FILE, which is to be written");
+}
+
+static bool write_signature(const job *j, gk_err *err)
+{
+    gk_text bundle = {0};
+    const bool ok = gk_signature_make(j->c, gk_cli_string(j->cli, GK_OPT_SIGN), &j->sums, &bundle,
+                                      err)
+                    && gk_file_put(gk_cli_string(j->cli, GK_OPT_SIGNATURE), bundle.data, bundle.len,
+                                   err);
+
+    gk_text_free(&bundle);
+    return ok;
+}
+
+/* One of four jobs: verify, sign, print a manifest, print digests. */
+static bool list_rows(job *j, bool check, gk_err *err)
+{
+    const bool manifest = gk_cli_has(j->cli, GK_OPT_GGUF_HASH);
+
+    if (check)
+        return read_list(j, gk_cli_string(j->cli, GK_OPT_CHECK), err);
+    return readable(j, manifest, err)
+           && (gk_cli_has(j->cli, GK_OPT_SIGN) ? list_signed(j, err)
+               : manifest                      ? list_entries(j, err)
+                                               : list_all(j, err));
 }
 
 int cmd_hash(const gk_cli *cli)
 {
-    const char *check = gk_cli_string(cli, GK_OPT_CHECK);
+    const bool sign = gk_cli_has(cli, GK_OPT_SIGN);
+    const bool check
+        = !sign && (gk_cli_has(cli, GK_OPT_CHECK) || gk_cli_has(cli, GK_OPT_SIGNATURE)
+                    || gk_cli_has(cli, GK_OPT_PUBLIC_KEY) || gk_cli_has(cli, GK_OPT_CERTIFICATES));
     gk_err err = {0};
     job j = {.cli = cli};
     gk_text out = {0};
-    gk_text list = {0};
     int status = GK_EXIT_FINE;
 
     j.c = gk_cli_model(cli, cli->arg[0], &err);
-    bool ok = j.c != NULL && (check != NULL || gk_findings_refuse(&j.c->findings, &err));
-    if (ok && check != NULL)
-        ok = gk_read_text(check, &list, &err)
-             && list_expected(&j, list.data, strcmp(check, "-") == 0 ? "standard input" : check,
-                              &err);
-    else if (ok)
-        ok = list_all(&j, &err);
-    ok = ok && hash_all(&j, &err) && (check != NULL || first_error(&j, &err));
-    if (ok && check != NULL)
+    bool ok = j.c != NULL && gk_sums_init(&j.sums, &err) && list_rows(&j, check, &err)
+              && hash_all(&j, &err) && (check || no_failure(&j, &err))
+              && (!sign || write_signature(&j, &err));
+    if (ok && check)
         status = print_verdicts(&j, &out);
+    else if (ok && gk_cli_has(cli, GK_OPT_GGUF_HASH) && !cli->json)
+        print_manifest(&j, &out);
     else if (ok)
         print_digests(&j, &out);
     status = ok ? gk_cli_emit(cli, &out, status) : gk_cli_fail(cli, &err);
     gk_text_free(&out);
-    gk_text_free(&list);
-    gk_free(j.row);
+    gk_sums_free(&j.sums);
     gk_catalog_close(j.c);
     return status;
 }

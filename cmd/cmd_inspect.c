@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cmd/bom.h"
 #include "cmd/input.h"
 #include "cmd/short_name.h"
 #include "cmd/table.h"
@@ -303,7 +304,12 @@ static int print(job *j, gk_err *err)
 {
     gk_text out = {0};
 
-    if (j->cli->json) {
+    if (gk_cli_has(j->cli, GK_OPT_BOM)) {
+        if (!gk_bom_add(j->c, arch_of(j->c), &out, err)) {
+            gk_text_free(&out);
+            return gk_cli_fail(j->cli, err);
+        }
+    } else if (j->cli->json) {
         add_json(j, &out);
     } else if (gk_cli_has(j->cli, GK_OPT_CONFIG)) {
         if (j->c->config_text != NULL)
@@ -314,7 +320,6 @@ static int print(job *j, gk_err *err)
         add_summary(j, &out);
         add_tree(j, &out);
     }
-    (void)err;
     const int status = gk_cli_emit(j->cli, &out, GK_EXIT_FINE);
     gk_text_free(&out);
     return status;

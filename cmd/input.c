@@ -99,3 +99,19 @@ bool gk_parse_ids(const gk_text *in, const char *name, gk_ids *ids, gk_err *err)
     }
     return true;
 }
+
+bool gk_cli_signature(const gk_cli *cli, gk_catalog *c, gk_sums *sums, gk_err *err)
+{
+    const gk_signature signature = {
+        .path = gk_cli_string(cli, GK_OPT_SIGNATURE),
+        .public_key = gk_cli_string(cli, GK_OPT_PUBLIC_KEY),
+        .trusted = gk_cli_string(cli, GK_OPT_CERTIFICATES),
+        .ignore_unsigned = gk_cli_has(cli, GK_OPT_IGNORE_UNSIGNED),
+    };
+
+    if (signature.path != NULL)
+        return gk_signature_read(c, &signature, sums, err);
+    if (signature.public_key == NULL && signature.trusted == NULL)
+        return true;
+    return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "of which signature? --signature FILE names it");
+}

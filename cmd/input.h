@@ -4,6 +4,7 @@
 
 #include "cmd/cli.h"
 #include "quant/model.h"
+#include "verify/signature.h"
 #include "verify/tokenizer.h"
 
 /* What --spool and a signal mean to whoever opens a model. */
@@ -22,5 +23,8 @@ bool gk_read_texts(const gk_cli *cli, gk_text *out, gk_err *err);
 /* Reads ids separated by white space or commas. name is for messages, or NULL. False: FORMAT with
  * the byte offset, NOMEM. */
 bool gk_parse_ids(const gk_text *in, const char *name, gk_ids *ids, gk_err *err);
+
+/* Reads the signature that --signature names, if any: gk_signature_read(). */
+bool gk_cli_signature(const gk_cli *cli, gk_catalog *c, gk_sums *sums, gk_err *err);
 
 #endif

@@ -18,10 +18,44 @@ static const gk_option options[GK_N_OPTS] = {
         .name = "config", .commands = GK_CMD_INSPECT,
         .help = "print config.json as it is stored",
     },
+    [GK_OPT_BOM] = {
+        .name = "bom", .commands = GK_CMD_INSPECT,
+        .help = "print a CycloneDX 1.6 ML-BOM: the model, its files, digests that lists beside it "
+                "state",
+    },
     [GK_OPT_CHECK] = {
         .name = "check", .letter = 'c', .kind = GK_KIND_STRING, .metavar = "FILE",
         .commands = GK_CMD_HASH,
-        .help = "verify the lines 'HEX  NAME' of FILE ('-' is standard input)",
+        .help = "verify what FILE lists: lines 'HEX  NAME', a manifest of llama-gguf-hash, a "
+                "grokkit.json ('-' is standard input); or, of a folder, its lists, what Hugging "
+                "Face's downloader noted, Git LFS pointers",
+    },
+    [GK_OPT_GGUF_HASH] = {
+        .name = "gguf-hash", .commands = GK_CMD_HASH,
+        .help = "print what llama-gguf-hash --sha256 prints: entries as the file names them",
+    },
+    [GK_OPT_SIGN] = {
+        .name = "sign", .kind = GK_KIND_STRING, .metavar = "KEY.pem", .commands = GK_CMD_HASH,
+        .help = "sign all files (OpenSSF Model Signing 1.0) with a private key on P-256, P-384 or "
+                "P-521, into the file that --signature names",
+    },
+    [GK_OPT_SIGNATURE] = {
+        .name = "signature", .kind = GK_KIND_STRING, .metavar = "FILE",
+        .commands = GK_CMD_AUDIT | GK_CMD_HASH,
+        .help = "verify that signature of MODEL (OpenSSF Model Signing 1.0), and all files by it",
+    },
+    [GK_OPT_PUBLIC_KEY] = {
+        .name = "public-key", .kind = GK_KIND_STRING, .metavar = "PEM",
+        .commands = GK_CMD_AUDIT | GK_CMD_HASH, .help = "who must have made the signature",
+    },
+    [GK_OPT_CERTIFICATES] = {
+        .name = "certificates", .kind = GK_KIND_STRING, .metavar = "PEM",
+        .commands = GK_CMD_AUDIT | GK_CMD_HASH,
+        .help = "certificates to trust: the signature's own must lead to one of them",
+    },
+    [GK_OPT_IGNORE_UNSIGNED] = {
+        .name = "ignore-unsigned", .commands = GK_CMD_AUDIT | GK_CMD_HASH,
+        .help = "files that the signature does not list are no finding",
     },
     [GK_OPT_NO_VALUES] = {
         .name = "no-values", .commands = GK_CMD_AUDIT,
@@ -33,7 +67,8 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_SUMS] = {
         .name = "sums", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_AUDIT,
-        .help = "compare with the lines 'HEX  NAME' of FILE; default: SHA256SUMS in MODEL",
+        .help = "compare with what FILE lists (see grokkit hash --check); default: all lists that "
+                "lie with MODEL",
     },
     [GK_OPT_HTML] = {
         .name = "html", .kind = GK_KIND_STRING, .metavar = "FILE",

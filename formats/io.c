@@ -289,6 +289,15 @@ char *gk_path_real(gk_arena *a, const char *path, gk_err *err)
     return result;
 }
 
+char *gk_path_link(gk_arena *a, const char *path, gk_err *err)
+{
+    char target[4096];
+    const ssize_t n = readlink(path, target, sizeof target);
+
+    return n <= 0 || (size_t)n == sizeof target ? NULL
+                                                : gk_arena_strn(a, target, (uint64_t)n, err);
+}
+
 bool gk_pwrite(int fd, const char *name, uint64_t off, const void *buf, uint64_t n, gk_err *err)
 {
     const unsigned char *at = buf;

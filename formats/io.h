@@ -84,6 +84,9 @@ char       *gk_path_join(gk_arena *a, const char *dir, const char *name, gk_err 
 const char *gk_path_base(const char *path);
 char       *gk_path_dir(gk_arena *a, const char *path, gk_err *err);
 
+/* Returns where the link at path leads, as it says; NULL when it is none (err: only NOMEM). */
+char *gk_path_link(gk_arena *a, const char *path, gk_err *err);
+
 /* Returns path made absolute with all links resolved; of a path whose last part
  * does not exist, the resolved parent plus that part. NULL and IO. */
 char *gk_path_real(gk_arena *a, const char *path, gk_err *err);

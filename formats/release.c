@@ -13,6 +13,7 @@
 
 #include "formats/checked.h"
 #include "formats/grok2.h"
+#include "formats/official.h"
 #include "formats/reader.h"
 
 #define MAX_RANKS  1000 /* three digits */
@@ -75,8 +76,15 @@ static bool load_files(gk_catalog *c, const gk_source *s, gk_err *err)
     if (c->input == NULL)
         return false;
     for (uint64_t i = 0; i < s->n_names; i++) {
-        if (!gk_ends_with(s->name[i], SUFFIX))
+        const size_t len = strlen(s->name[i]), tail = sizeof SUFFIX - 1;
+        if (!gk_ends_with(s->name[i], SUFFIX)) {
+            if (len > tail && gk_same_word(s->name[i] + len - tail, SUFFIX)
+                && !gk_findings_addf(&c->findings, "files", GK_WARN, s->name[i], NULL, err,
+                                     "its name ends in other letters than '" SUFFIX
+                                     "', so it is not read"))
+                return false;
             continue;
+        }
         if (!gk_release_rank(s->name[i], &rank)) {
             if (!gk_findings_addf(&c->findings, "files", GK_WARN, s->name[i], NULL, err,
                                   "unrelated file: its name has no -TP- part, so it is not read"))
@@ -357,7 +365,7 @@ static bool release_open(gk_catalog *c, const gk_source *s, gk_err *err)
     join j = {.c = c, .err = err};
     gk_err own = {0};
 
-    if (!load_files(c, s, err) || !gk_index_examine(c, s, err))
+    if (!load_files(c, s, err) || !gk_index_examine(c, s, err) || !gk_official_adopt(c, err))
         return false;
     if (gk_grok2_is(c->config)) {
         j.known = gk_grok2_sizes(c->config, &j.sizes, &own);

@@ -509,7 +509,6 @@ static void compares_the_crc_of_stored_members(void **state)
     (void)state;
     for (int damaged = 0; damaged < 2; damaged++) {
         gk_err err = {0};
-        gk_sums sums;
         write_archive(&shapes[4], &m, 1);
         unsigned char *bytes = read_bytes(PATH, &len);
         bytes[500] ^= (unsigned char)damaged; /* among the zeros of the tensor */
@@ -518,9 +517,8 @@ static void compares_the_crc_of_stored_members(void **state)
         gk_catalog *c = gk_catalog_open(PATH, &err);
         assert_ok(c != NULL, err);
         const uint64_t before = c->findings.n;
-        assert_ok(gk_sums_check(c, NULL, 1, NULL, &sums, &err), err);
+        assert_ok(gk_sums_crcs(c, 1, NULL, &err), err);
         assert_int_equal(c->findings.n - before, damaged);
-        gk_sums_free(&sums);
         gk_catalog_close(c);
     }
     free(w);

@@ -122,7 +122,7 @@ static void a_block_is_found_by_its_scale(void **state)
 /* Audits the file; `expected` holds a line "TENSOR: TEXT" for each finding, in their order. */
 static void check_audit(const char *path, const char *expected)
 {
-    const gk_check_options o = {.values = true, .threads = 2, .memory_bytes = MANY};
+    const gk_check_options o = {.values = true, .threads = 2};
     gk_err err = {0};
     gk_text found = {0};
     gk_catalog *c = gk_model_open(path, &err);

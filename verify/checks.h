@@ -4,13 +4,13 @@
 
 #include <signal.h>
 
-#include "formats/catalog.h"
+#include "verify/checksums.h"
 
 typedef struct gk_check_options {
     bool     values;     /* read every weight                              */
+    gk_sums *sums;       /* digests to compute and compare, or NULL        */
     bool     keep_going; /* a tensor that cannot be read becomes a finding */
     int      threads;
-    uint64_t memory_bytes;
     const volatile sig_atomic_t *stop;
     void (*progress)(void *context, uint64_t bytes, const char *tensor); /* any thread */
     void *context;
@@ -19,10 +19,5 @@ typedef struct gk_check_options {
 /* Runs all checks on an opened model; findings are appended to c->findings. What opening
  * found (slices, shapes, index) stands there already. False: IO, NOMEM, INTERRUPTED. */
 bool gk_checks_run(gk_catalog *c, const gk_check_options *options, gk_err *err);
-
-/* SHA-256 of the values of a tensor as they would lie merged, row by row; of an encoded
- * one of its parts, one after the other. buf: scratch of buf_bytes, at least a row. */
-bool gk_tensor_digest(const gk_catalog *c, const gk_tensor *t, void *buf, uint64_t buf_bytes,
-                      char hex[65], gk_err *err);
 
 #endif

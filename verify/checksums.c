@@ -1,92 +1,154 @@
-/* verify/checksums.c - SHA256SUMS, and the CRCs that zip files carry. */
+/* verify/checksums.c - what digests say of the files, and the CRCs that zip files carry. */
 #include "verify/checksums.h"
 
-#include <ctype.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
-#define LIST_NAME      "SHA256SUMS"
-#define MAX_LIST_BYTES (16u << 20)
-#define BUF_BYTES      (1u << 20)
+#define BUF_BYTES (1u << 20)
+#define MAX_NAMES 500 /* bytes of file names in one finding */
 
-bool gk_sums_line(char *line, char hex[GK_SHA256_HEX], char **name)
+bool gk_sum_holds(const gk_sum *row)
 {
-    for (int i = 0; i < 64; i++) {
-        if (!isxdigit((unsigned char)line[i]))
-            return false;
-        hex[i] = (char)tolower((unsigned char)line[i]);
-    }
-    hex[64] = '\0';
-    if (line[64] != ' ' || (line[65] != ' ' && line[65] != '*') || line[66] == '\0')
-        return false;
-    *name = line + 66;
-    return true;
+    return row->failure == GK_OK
+           && (row->expected[0] == '\0' || strcmp(row->found, row->expected) == 0)
+           && (row->expected_bytes == GK_NO_OFF || row->expected_bytes == row->bytes);
 }
 
-bool gk_sums_file(const gk_catalog *c, const char *name, char hex[GK_SHA256_HEX], uint64_t *bytes,
-                  gk_err *err)
-{
-    gk_arena *a = gk_arena_new(err);
-    gk_file *file = a == NULL ? NULL : gk_catalog_file(a, c, name, err);
-    void *buf = file == NULL ? NULL : gk_alloc(BUF_BYTES, 1, err);
-    const bool ok = buf != NULL && gk_hash_file(file, 0, file->size, buf, BUF_BYTES, hex, err);
+/* ---- findings ----------------------------------------------------------------------- */
 
-    if (ok)
-        *bytes = file->size;
-    gk_free(buf);
-    gk_file_close(file);
-    gk_arena_free(a);
-    return ok;
+/* Another file whose listed bytes these are: names were exchanged, or changed. */
+static const gk_sum *whose(const gk_sums *s, const gk_sum *row)
+{
+    for (uint64_t i = 0; i < s->n; i++)
+        if (s->row[i].of == GK_SUM_FILE && s->row[i].kind == row->kind
+            && s->row[i].blob == row->blob && s->row[i].expected[0] != '\0'
+            && strcmp(s->row[i].name, row->name) != 0
+            && strcmp(s->row[i].expected, row->found) == 0)
+            return &s->row[i];
+    return NULL;
 }
 
-static bool add_row(gk_sums *s, const char *list, const char *hex, const char *name, gk_err *err)
+/* The file that has the bytes which are missing under this name. */
+static const gk_sum *holder(const gk_sums *s, const gk_sum *row)
 {
-    void *rows = s->row;
-
-    if (!gk_grow(&rows, &s->cap, s->n + 1, sizeof *s->row, err))
-        return false;
-    s->row = rows;
-    s->row[s->n] = (gk_sum){.name = gk_arena_str(s->arena, name, err), .source = list};
-    memcpy(s->row[s->n].expected, hex, GK_SHA256_HEX);
-    s->n_expected++;
-    return s->row[s->n++].name != NULL;
+    for (uint64_t i = 0; i < s->n; i++)
+        if (s->row[i].of == GK_SUM_FILE && s->row[i].kind == row->kind
+            && s->row[i].blob == row->blob && strcmp(s->row[i].name, row->name) != 0
+            && strcmp(s->row[i].found, row->expected) == 0)
+            return &s->row[i];
+    return NULL;
 }
 
-static bool read_list(gk_catalog *c, gk_file *f, const char *list, gk_sums *out, gk_err *err)
+static bool judge_missing(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk_err *err)
 {
-    uint64_t len = 0;
-    char *text = gk_file_text(f, MAX_LIST_BYTES, &len, err), *rest = text, *line;
-    bool ok = text != NULL;
+    const bool is_file = row->of == GK_SUM_FILE || row->of == GK_SUM_RANGE;
+    const char *what = is_file                         ? "missing or unreadable"
+                       : row->failure == GK_ERR_FORMAT ? "missing"
+                                                       : "unreadable";
+    const gk_sum *other = row->of == GK_SUM_FILE ? holder(s, row) : NULL;
 
-    while (ok && (line = strsep(&rest, "\n")) != NULL) {
-        char hex[GK_SHA256_HEX], *name;
-        const size_t n = strlen(line);
-        if (n > 0 && line[n - 1] == '\r')
-            line[n - 1] = '\0';
-        if (line[0] == '\0' || line[0] == '#')
-            continue;
-        if (!gk_sums_line(line, hex, &name))
-            ok = gk_findings_addf(&c->findings, "checksums", GK_WARN, list, NULL, err,
-                                  "a line that is no 'HEX  NAME'");
-        else if (strchr(name, '/') != NULL && strncmp(name, "./", 2) != 0)
-            ok = gk_findings_addf(&c->findings, "checksums", GK_WARN, list, NULL, err,
-                                  "a name with a path is not followed: '%s'", name);
-        else
-            ok = add_row(out, list, hex, strncmp(name, "./", 2) == 0 ? name + 2 : name, err);
-    }
-    gk_free(text);
-    return ok;
+    if (other != NULL)
+        return gk_findings_addf(&c->findings, "checksums", GK_BAD, row->name, NULL, err,
+                                "missing, but listed in %s: its bytes are here under the name %s",
+                                row->source, other->name);
+    return gk_findings_addf(&c->findings, "checksums", GK_BAD, is_file ? row->name : NULL,
+                            is_file ? NULL : row->name, err, "%s, but listed in %s", what,
+                            row->source);
 }
 
-/* Opens the list to read; *f stays NULL when there is none. */
-static bool open_list(const gk_catalog *c, gk_arena *a, const char *path, gk_file **f, gk_err *err)
+static bool judge_row(gk_catalog *c, const gk_sums *s, const gk_sum *row, gk_err *err)
 {
-    *f = NULL;
-    if (path == NULL && !gk_catalog_has(a, c, LIST_NAME))
+    const bool is_file = row->of == GK_SUM_FILE || row->of == GK_SUM_RANGE;
+    const char *what = row->blob                     ? "git's SHA-1"
+                       : row->kind == GK_HASH_SHA256 ? "SHA-256"
+                       : row->kind == GK_HASH_SHA1   ? "SHA-1"
+                                                     : "XXH64";
+
+    if (gk_sum_holds(row) || row->source == NULL)
         return true;
-    *f = path != NULL ? gk_file_open(a, path, err) : gk_catalog_file(a, c, LIST_NAME, err);
-    return *f != NULL;
+    if (row->failure != GK_OK)
+        return judge_missing(c, s, row, err);
+    const gk_sum *other = row->of == GK_SUM_FILE ? whose(s, row) : NULL;
+    if (other != NULL)
+        return gk_findings_addf(&c->findings, "checksums", GK_BAD, row->name, NULL, err,
+                                "checksum mismatch: its bytes are those listed as %s in %s: the "
+                                "files were exchanged or renamed",
+                                other->name, other->source);
+    if (row->expected_bytes != GK_NO_OFF && row->expected_bytes != row->bytes)
+        return gk_findings_addf(&c->findings, "checksums", GK_BAD, is_file ? row->name : NULL,
+                                is_file ? NULL : row->name, err,
+                                "%" PRIu64 " bytes, but %" PRIu64 " are listed in %s", row->bytes,
+                                row->expected_bytes, row->source);
+    return gk_findings_addf(&c->findings, "checksums", GK_BAD, is_file ? row->name : NULL,
+                            is_file ? NULL : row->name, err,
+                            "checksum mismatch: %s %.16s... differs from %.16s... in %s", what,
+                            row->found, row->expected, row->source);
 }
+
+static bool is_listed(const gk_sums *s, const char *name)
+{
+    for (uint64_t i = 0; i < s->n; i++)
+        if (s->row[i].of != GK_SUM_FILE
+            || (s->row[i].source != NULL && strcmp(s->row[i].name, name) == 0))
+            return true;
+    return false;
+}
+
+/* Names one after the other, as many as fit. */
+typedef struct names {
+    char text[MAX_NAMES + 32];
+    size_t len;
+    uint64_t n, shown;
+} names;
+
+static void add_name(names *x, const char *name)
+{
+    const size_t len = strlen(name);
+
+    if (x->n++ == x->shown && x->len + len + 2 < MAX_NAMES) {
+        x->len += (size_t)sprintf(x->text + x->len, "%s%s", x->n > 1 ? ", " : "", name);
+        x->shown++;
+    }
+}
+
+static bool say_unlisted(gk_catalog *c, gk_severity severity, names *x, uint64_t of,
+                         const char *what, gk_err *err)
+{
+    if (x->n == 0)
+        return true;
+    if (x->n > x->shown)
+        sprintf(x->text + x->len, ", ...");
+    return gk_findings_addf(&c->findings, "checksums", severity, NULL, NULL, err,
+                            "no list names %" PRIu64 " of %" PRIu64 " %s, so nothing proves their "
+                            "bytes: %s",
+                            x->n, of, what, x->text);
+}
+
+static bool judge_unlisted(gk_catalog *c, const gk_sums *s, gk_err *err)
+{
+    names weights = {.len = 0}, others = {.len = 0};
+
+    for (uint64_t i = 0; i < c->n_inputs; i++)
+        if (!is_listed(s, c->input[i].name))
+            add_name(&weights, c->input[i].name);
+    for (uint64_t i = 0; i < c->n_extras; i++)
+        if (!is_listed(s, c->extra[i].name))
+            add_name(&others, c->extra[i].name);
+    return say_unlisted(c, GK_WARN, &weights, c->n_inputs, "weight files", err)
+           && say_unlisted(c, GK_NOTE, &others, c->n_extras, "other files", err);
+}
+
+bool gk_sums_judge(gk_catalog *c, const gk_sums *s, gk_err *err)
+{
+    bool ok = true;
+
+    for (uint64_t i = 0; ok && i < s->n; i++)
+        ok = judge_row(c, s, &s->row[i], err);
+    return ok && (s->n_expected == 0 || judge_unlisted(c, s, err));
+}
+
+/* ---- CRCs --------------------------------------------------------------------------- */
 
 /* The CRC-32 of each member of a file, computed side by side. */
 static bool check_crcs(gk_catalog *c, const gk_input *in, int threads,
@@ -94,7 +156,7 @@ static bool check_crcs(gk_catalog *c, const gk_input *in, int threads,
 {
     typedef struct answer {
         uint32_t crc;
-        bool     read;
+        bool read;
     } answer;
     answer *got = gk_alloc(in->n_crcs, sizeof *got, err);
     bool ok = got != NULL;
@@ -127,49 +189,10 @@ static bool check_crcs(gk_catalog *c, const gk_input *in, int threads,
     return ok;
 }
 
-bool gk_sums_check(gk_catalog *c, const char *list, int threads, const volatile sig_atomic_t *stop,
-                   gk_sums *out, gk_err *err)
+bool gk_sums_crcs(gk_catalog *c, int threads, const volatile sig_atomic_t *stop, gk_err *err)
 {
-    *out = (gk_sums){.arena = gk_arena_new(err)};
     for (uint64_t i = 0; i < c->n_inputs; i++)
         if (c->input[i].n_crcs > 0 && !check_crcs(c, &c->input[i], threads, stop, err))
             return false;
-    gk_file *f;
-    if (out->arena == NULL || !open_list(c, out->arena, list, &f, err))
-        return false;
-    if (f == NULL)
-        return true;
-    const char *name = f->name;
-    bool ok = read_list(c, f, name, out, err);
-    gk_file_close(f);
-    if (!ok)
-        return false;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (uint64_t i = 0; i < out->n; i++) {
-        gk_err own = {0};
-        if ((stop == NULL || !*stop)
-            && !gk_sums_file(c, out->row[i].name, out->row[i].sha256,
-                             &out->row[i].bytes, &own))
-            out->row[i].sha256[0] = '\0';
-    }
-    if (stop != NULL && *stop)
-        return gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
-    for (uint64_t i = 0; ok && i < out->n; i++) {
-        const gk_sum *s = &out->row[i];
-        if (s->sha256[0] == '\0')
-            ok = gk_findings_addf(&c->findings, "checksums", GK_BAD, s->name, NULL, err,
-                                  "missing or unreadable, but listed in %s", name);
-        else if (strcmp(s->sha256, s->expected) != 0)
-            ok = gk_findings_addf(&c->findings, "checksums", GK_BAD, s->name, NULL, err,
-                                  "checksum mismatch: SHA-256 %.16s... differs from %.16s... in %s",
-                                  s->sha256, s->expected, name);
-    }
-    return ok;
-}
-
-void gk_sums_free(gk_sums *s)
-{
-    gk_free(s->row);
-    gk_arena_free(s->arena);
-    *s = (gk_sums){0};
+    return true;
 }

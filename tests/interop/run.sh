@@ -41,6 +41,8 @@ interop)
         flax_package; do
         subject venv "$name"
     done
+    environment venv-proof requirements-proof.txt
+    subject venv-proof proof
     ;;
 interop-full)
     environment venv-full requirements-full.txt
