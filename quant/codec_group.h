@@ -8,8 +8,8 @@
  *           asymmetric scale = (hi - lo) / (2^b - 1), zero = rne(clamp(min - lo / scale)),
  *                      lo <= 0 <= hi
  *   search  the scale with the smallest (weighted) squared error among scales of both signs
- *           around the extreme. 4 bits without importance: by a table in which large weights
- *           count a little less (quant/scale_costs.c), then a least-squares refit
+ *           around the extreme. 4 bits without importance: by a table (quant/scale_costs.c),
+ *           then a least-squares refit; never worse than rtn's
  *
  * A scale is rounded to the type it is stored in (bf16, or f16 in GPTQ and AWQ files). One
  * that would be 0 is that type's epsilon, as in compressed-tensors @ac8e2ba. */

@@ -14,21 +14,11 @@ const float gk_cost_divisor[GK_COST_SCALES] = {
     -8.44f,  -8.6f,   -8.76f,  -8.92f,  -9.08f,  -9.24f,  -9.4f,   -9.56f,  -9.72f, -9.9f,  -10.1f,
     -10.3f,  -10.55f, -10.85f, 6.6f,    6.9f,    7.1f,    7.3f,    7.7f,    8.0f,   8.4f};
 
-/* A weight counts the less the larger it is, a little: (0.04 + x^2)^(-5/32). That was tried, not
- * derived: more groups clip their extreme, and the KLD of grok2-tiny falls from 0.69 to 0.66 of
- * rtn's. By roots, which are the same on every machine. */
-static double share_counts(double x)
-{
-    const double eighth = sqrt(sqrt(sqrt((0.04 + x * x) / 0.17)));
-
-    return 1 / (eighth * sqrt(sqrt(eighth)));
-}
-
 static double cost(double x, double divisor)
 {
     const double q = rint(x * divisor), top = q < -8 ? -8 : q > 7 ? 7 : q, d = x - top / divisor;
 
-    return d * d * share_counts(x);
+    return d * d;
 }
 
 /* A row stands for all shares that are rounded to it: their mean. The extreme itself is one. */

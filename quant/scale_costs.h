@@ -15,7 +15,7 @@
  * divisor 1, -7.5, when it is negative. */
 extern const float gk_cost_divisor[GK_COST_SCALES];
 
-/* Returns the table, in units of extreme^2 / 131070, roughly; thread-safe. */
+/* Returns the table, in units of extreme^2 / 131070; thread-safe. */
 const gk_costs *gk_scale_costs(void);
 
 #endif
