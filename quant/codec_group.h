@@ -7,8 +7,9 @@
  *           symmetric  scale = max|w| / ((2^b - 1) / 2)
  *           asymmetric scale = (hi - lo) / (2^b - 1), zero = rne(clamp(min - lo / scale)),
  *                      lo <= 0 <= hi
- *   search  the scale with the smallest (weighted) squared error among scales of
- *           both signs around the extreme, then a least-squares refit; never worse than rtn's
+ *   search  the scale with the smallest (weighted) squared error among scales of both signs
+ *           around the extreme. 4 bits without importance: by a table (quant/scale_costs.c),
+ *           then a least-squares refit; never worse than rtn's
  *   gptq    search's scales, codes by quant/solver.h
  *
  * A scale is rounded to the type it is stored in (bf16, or f16 in GPTQ and AWQ files). One

@@ -1,5 +1,5 @@
 . tests/cli/helpers
 run --help
-for command in inspect audit hash convert quantize eval compare tokenize version; do
+for command in inspect audit hash convert quantize calibrate eval compare tokenize version; do
     run $command --help
 done
