@@ -3,11 +3,13 @@
 #define GK_CMD_EVAL_H
 
 #include "cmd/cli.h"
+#include "cmd/table.h"
 #include "formats/hash.h"
 #include "verify/score.h"
 #include "verify/tokenizer.h"
 
-#define GK_MAX_ALSO 8
+#define GK_MAX_ALSO     8
+#define GK_EVAL_COLUMNS (2 + GK_MAX_ALSO)
 
 typedef struct gk_eval_text {
     const char *name;
@@ -45,6 +47,10 @@ bool gk_eval_page(const gk_eval *j, const gk_score *s);
  * nothing where there is no tokenizer. */
 void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_t n, gk_text *before,
                    gk_text *token);
+
+/* Fills a table with the figures, a column a model; column has GK_EVAL_COLUMNS and must outlive it.
+ * Free the table. */
+void gk_eval_figures(const gk_eval *j, const gk_score *s, gk_column *column, gk_table *table);
 
 /* Returns the last part of the path that was given for a model: short, for columns. */
 const char *gk_eval_name(const gk_catalog *c);

@@ -295,18 +295,24 @@ static void model_columns(const gk_eval *j, gk_column *column, const char *first
         column[1 + m] = (gk_column){gk_eval_name(j->model[m]), true, true};
 }
 
-static void text_many(const gk_eval *j, const gk_score *s, gk_text *t)
+void gk_eval_figures(const gk_eval *j, const gk_score *s, gk_column *column, gk_table *table)
 {
-    gk_column column[2 + GK_MAX_ALSO];
-    gk_table table = {.column = column, .n_columns = 1 + j->n_models};
-
+    *table = (gk_table){.column = column, .n_columns = 1 + j->n_models};
     model_columns(j, column, "", false);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        gk_table_cell(&table, rows[i].name);
+    for (size_t i = 0; i < (s->has_base ? sizeof rows / sizeof rows[0] : 1); i++) {
+        gk_table_cell(table, rows[i].name);
         for (int m = 0; m < j->n_models; m++)
-            gk_table_cellf(&table, rows[i].sign ? "%+.*f" : "%.*f", rows[i].digits,
+            gk_table_cellf(table, rows[i].sign ? "%+.*f" : "%.*f", rows[i].digits,
                            rows[i].scale * rows[i].get(&s->model[m]));
     }
+}
+
+static void text_many(const gk_eval *j, const gk_score *s, gk_text *t)
+{
+    gk_column column[GK_EVAL_COLUMNS];
+    gk_table table;
+
+    gk_eval_figures(j, s, column, &table);
     gk_text_printf(t, "base         %.4f, %s\n\n", s->base.ppl, gk_eval_name(j->base));
     gk_table_print(&table, t, gk_table_width(), j->cli->color);
     gk_table_free(&table);
@@ -320,7 +326,7 @@ static double layer_gates(const gk_layer_drift *l) { return l->gate_drift; }
 static void layers_many(const gk_eval *j, const gk_score *s, const char *title, bool share,
                         double (*get)(const gk_layer_drift *l), gk_text *t)
 {
-    gk_column column[2 + GK_MAX_ALSO];
+    gk_column column[GK_EVAL_COLUMNS];
     gk_table table = {.column = column, .n_columns = 1 + j->n_models, .indent = "  "};
 
     model_columns(j, column, "layer", true);
