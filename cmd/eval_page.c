@@ -132,9 +132,9 @@ static void add_plots(const gk_eval *j, const gk_score *s, gk_text *t)
         name[m] = gk_eval_name(j->model[m]);
     gk_page_heading(t, "Layer by layer, and token by token");
     gk_plot_legend(t, name, j->n_models,
-                   j->score.local && s->n_experts > 0 ? "each layer alone; gate drift"
-                   : j->score.local                   ? "each layer alone"
-                   : s->n_experts > 0                 ? "gate drift"
+                   j->score.local && s->n_experts > 0 ? "dashed: each layer alone; gate drift"
+                   : j->score.local                   ? "dashed: each layer alone"
+                   : s->n_experts > 0                 ? "dashed: gate drift"
                                                       : NULL);
     gk_plots_begin(t);
     plot_layers(j, s, "Relative error of the residual stream", true, get_error,

@@ -19,6 +19,14 @@ const char *gk_eval_name(const gk_catalog *c)
     return *start == '\0' || *end == '/' ? c->path : start;
 }
 
+/* Lines of a text, as one. */
+static void flatten(gk_text *t)
+{
+    for (uint64_t i = 0; i < t->len; i++)
+        if (t->data[i] == '\n' || t->data[i] == '\r' || t->data[i] == '\t')
+            t->data[i] = ' ';
+}
+
 void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_t n, gk_text *before,
                    gk_text *token)
 {
@@ -30,6 +38,8 @@ void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_
         return;
     gk_tokenizer_decode(j->tokenizer, ids + from, position + 1 - from, before, &none);
     gk_tokenizer_decode(j->tokenizer, ids + position + 1, 1, token, &none);
+    flatten(before);
+    flatten(token);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------- */
@@ -216,7 +226,8 @@ static void text_one(const gk_eval *j, const gk_score *s, const gk_figures *f, g
                    "KL div.      %.6f +- %.6f nats; median %.6f, 99 %% %.4f, 99.9 %% %.4f, "
                    "max %.4f\n",
                    f->kld.mean, f->kld.err, f->kld_at[0], f->kld_at[3], f->kld_at[4], f->kld_max);
-    text_worst(j, f, t);
+    if (!(f->kld_max <= 0))
+        text_worst(j, f, t);
     gk_text_printf(t, "same top     %.2f %%; top-5 overlap %.2f %%\n", 100 * f->top1,
                    100 * f->top5);
     gk_text_printf(t,

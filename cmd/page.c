@@ -23,6 +23,7 @@ static const char style[] =
     "dl{display:grid;grid-template-columns:minmax(8rem,15rem) 1fr;gap:.15rem 1.5rem;"
     "margin:.5rem 0}\n"
     "dt{opacity:.7}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}\n"
+    "@media(max-width:40rem){dl{grid-template-columns:1fr;gap:0}}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}\n"
     "th,td{text-align:left;padding:.2rem .8rem .2rem 0;border-bottom:1px solid #8884}\n"
     "td{font-variant-numeric:tabular-nums}.r{text-align:right}\n"

@@ -11,7 +11,7 @@
 #define WIDTH  460.0
 #define HEIGHT 250.0
 #define LEFT   58.0
-#define RIGHT  10.0
+#define RIGHT  18.0
 #define TOP    12.0
 #define BOTTOM 40.0
 #define MARKS  40 /* points; more are a line alone */
