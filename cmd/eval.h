@@ -13,29 +13,29 @@
 
 typedef struct gk_eval_text {
     const char *name;
-    uint64_t    bytes;
-    char        sha256[GK_SHA256_HEX];
+    uint64_t bytes;
+    char sha256[GK_SHA256_HEX];
 } gk_eval_text;
 
 typedef struct gk_eval {
     const gk_cli *cli;
-    gk_catalog   *base;
-    gk_catalog   *model[1 + GK_MAX_ALSO]; /* n_models: MODEL, then those of --also */
-    int           n_models;
-    char          base_digest[GK_SHA256_HEX], digest[1 + GK_MAX_ALSO][GK_SHA256_HEX];
+    gk_catalog *base;
+    gk_catalog *model[1 + GK_MAX_ALSO]; /* n_models: MODEL, then those of --also */
+    int n_models;
+    char base_digest[GK_SHA256_HEX], digest[1 + GK_MAX_ALSO][GK_SHA256_HEX];
     gk_eval_text *text; /* [n_texts] what was read, a file each */
-    int           n_texts;
+    int n_texts;
     gk_tokenizer *tokenizer; /* NULL with --token-ids */
-    gk_ids        ids;
-    gk_score_job  score;
-    gk_arch       arch;
-    const char   *preset, *protocol;
-    bool          has_bos;
-    uint32_t      bos;
-    uint64_t      all_windows; /* of the text                */
-    uint64_t      bytes;       /* of weights that will be read */
-    double        start, seconds;
-    gk_err       *err;
+    gk_ids ids;
+    gk_score_job score;
+    gk_arch arch;
+    const char *preset, *protocol;
+    bool has_bos;
+    uint32_t bos;
+    uint64_t all_windows; /* of the text                */
+    uint64_t bytes;       /* of weights that will be read */
+    double start, seconds;
+    gk_err *err;
 } gk_eval;
 
 /* Adds the report: text for people, JSON; writes the page that --html names. */
@@ -45,8 +45,8 @@ bool gk_eval_page(const gk_eval *j, const gk_score *s);
 
 /* Adds the n tokens before the one at a position of a window, and that one to `token`, as text;
  * nothing where there is no tokenizer. */
-void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_t n, gk_text *before,
-                   gk_text *token);
+void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_t n,
+                   gk_text *before, gk_text *token);
 
 /* Fills a table with the figures, a column a model; column has GK_EVAL_COLUMNS and must outlive it.
  * Free the table. */

@@ -11,7 +11,7 @@
 
 #define BINS_A_DECADE 4
 #define MAX_BINS      (8 * BINS_A_DECADE)
-#define WORST         5 /* tokens quoted of a model */
+#define WORST         5  /* tokens quoted of a model */
 #define QUOTED        24 /* tokens before such a one */
 
 /* ---- facts ------------------------------------------------------------------------------- */
@@ -48,7 +48,8 @@ static void add_figures(const gk_eval *j, const gk_score *s, gk_text *t)
     gk_page_heading(t, "Against the base");
     gk_page_table(t, &table);
     gk_table_free(&table);
-    gk_text_printf(t, "<p>Confident flips: other top tokens among the %" PRIu64 " of %" PRIu64
+    gk_text_printf(t,
+                   "<p>Confident flips: other top tokens among the %" PRIu64 " of %" PRIu64
                    " where the base gives its own more than 0.5. Errors (+-) are standard errors "
                    "over windows.</p>\n",
                    s->n_confident, s->n_scored);
@@ -68,8 +69,8 @@ static void plot_layers(const gk_eval *j, const gk_score *s, const char *title, 
                         get_layer *get, get_layer *dashed, double *room, gk_text *t)
 {
     gk_series series[2 * (1 + GK_MAX_ALSO)];
-    gk_plot plot = {.title = title, .x_label = "layer", .log_y = log_y, .n = s->n_layers,
-                    .series = series};
+    gk_plot plot = {
+        .title = title, .x_label = "layer", .log_y = log_y, .n = s->n_layers, .series = series};
 
     for (int k = 0; k < (dashed != NULL ? 2 : 1); k++)
         for (int m = 0; m < j->n_models; m++) {
@@ -102,10 +103,16 @@ static void plot_histogram(const gk_eval *j, const gk_score *s, double *room, gk
         }
         series[m] = (gk_series){gk_eval_name(j->model[m]), share, m, false};
     }
-    gk_plot_lines(t, &(gk_plot){.title = "Tokens by KL divergence, %", .x_label = "KL divergence, "
-                                "nats (the smallest in the first step)", .axis = GK_AXIS_DECADES,
-                                .first = first, .step = 1.0 / BINS_A_DECADE, .stairs = true,
-                                .n = MAX_BINS, .series = series, .n_series = j->n_models});
+    gk_plot_lines(t, &(gk_plot){.title = "Tokens by KL divergence, %",
+                                .x_label = "KL divergence, "
+                                           "nats (the smallest in the first step)",
+                                .axis = GK_AXIS_DECADES,
+                                .first = first,
+                                .step = 1.0 / BINS_A_DECADE,
+                                .stairs = true,
+                                .n = MAX_BINS,
+                                .series = series,
+                                .n_series = j->n_models});
 }
 
 static void plot_windows(const gk_eval *j, const gk_score *s, gk_text *t)
@@ -115,8 +122,10 @@ static void plot_windows(const gk_eval *j, const gk_score *s, gk_text *t)
     for (int m = 0; m < j->n_models; m++)
         series[m] = (gk_series){gk_eval_name(j->model[m]), s->model[m].window_kld, m, false};
     gk_plot_lines(t, &(gk_plot){.title = "KL divergence along the text, mean of a window, nats",
-                                .x_label = "window", .log_y = true,
-                                .n = j->score.forward.n_windows, .series = series,
+                                .x_label = "window",
+                                .log_y = true,
+                                .n = j->score.forward.n_windows,
+                                .series = series,
                                 .n_series = j->n_models});
 }
 
@@ -158,8 +167,9 @@ static void plot_experts(const gk_score *s, const char *name, const uint64_t *co
         for (uint64_t e = 0; e < s->n_experts; e++)
             all += count[l * s->n_experts + e];
         for (uint64_t e = 0; e < s->n_experts; e++)
-            room[l * s->n_experts + e] = all == 0 ? 0 : (double)count[l * s->n_experts + e]
-                                                            * (double)s->n_experts / (double)all;
+            room[l * s->n_experts + e] = all == 0 ? 0
+                                                  : (double)count[l * s->n_experts + e]
+                                                        * (double)s->n_experts / (double)all;
     }
     gk_plot_heat(t, name, "layer", "expert", room, s->n_layers, s->n_experts, 2);
 }
@@ -193,8 +203,8 @@ static int find_worst(const gk_score *s, const gk_figures *f, uint64_t worst[WOR
         int k = n < WORST ? n++ : WORST;
         if (k == WORST && !(f->token_kld[i] > f->token_kld[worst[WORST - 1]]))
             continue;
-        for (k = k == WORST ? WORST - 1 : k;
-             k > 0 && f->token_kld[i] > f->token_kld[worst[k - 1]]; k--)
+        for (k = k == WORST ? WORST - 1 : k; k > 0 && f->token_kld[i] > f->token_kld[worst[k - 1]];
+             k--)
             worst[k] = worst[k - 1];
         worst[k] = i;
     }
@@ -213,9 +223,10 @@ static void add_worst(const gk_eval *j, const gk_score *s, int m, gk_text *t)
         const uint64_t window = worst[i] / per_window, at = first + worst[i] % per_window;
         gk_text before = {0}, token = {0};
         gk_eval_quote(j, window, at, QUOTED, &before, &token);
-        gk_text_printf(t, "<div>%.4f nats, window %" PRIu64 ", position %" PRIu64 ", token %" PRIu32
-                       "</div>\n", f->token_kld[worst[i]], window, at,
-                       j->ids.id[window * j->score.forward.ctx + at + 1]);
+        gk_text_printf(
+            t,
+            "<div>%.4f nats, window %" PRIu64 ", position %" PRIu64 ", token %" PRIu32 "</div>\n",
+            f->token_kld[worst[i]], window, at, j->ids.id[window * j->score.forward.ctx + at + 1]);
         if (token.data != NULL) {
             gk_text_str(t, "<blockquote>");
             gk_html_text(t, before.data == NULL ? "" : before.data, before.len);
@@ -228,7 +239,8 @@ static void add_worst(const gk_eval *j, const gk_score *s, int m, gk_text *t)
     }
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables -----------------------------------------------------------------------------------
+ */
 
 static void add_layers(const gk_eval *j, const gk_score *s, int m, gk_text *t)
 {

@@ -27,8 +27,8 @@ static void flatten(gk_text *t)
             t->data[i] = ' ';
 }
 
-void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_t n, gk_text *before,
-                   gk_text *token)
+void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_t n,
+                   gk_text *before, gk_text *token)
 {
     const uint32_t *ids = j->ids.id + window * j->score.forward.ctx;
     const uint64_t from = position + 1 > n ? position + 1 - n : 0;
@@ -230,10 +230,9 @@ static void text_one(const gk_eval *j, const gk_score *s, const gk_figures *f, g
         text_worst(j, f, t);
     gk_text_printf(t, "same top     %.2f %%; top-5 overlap %.2f %%\n", 100 * f->top1,
                    100 * f->top5);
-    gk_text_printf(t,
-                   "flips        %" PRIu64 " of %" PRIu64
-                   " tokens where the base is confident (p > 0.5)\n",
-                   f->n_flips, s->n_confident);
+    gk_text_printf(
+        t, "flips        %" PRIu64 " of %" PRIu64 " tokens where the base is confident (p > 0.5)\n",
+        f->n_flips, s->n_confident);
     gk_text_printf(t, "delta p      rms %.3f %%, mean %+.3f +- %.3f %%\n", 100 * f->delta_p_rms,
                    100 * f->delta_p.mean, 100 * f->delta_p.err);
 }
@@ -268,9 +267,9 @@ static void layers_one(const gk_eval *j, const gk_score *s, const gk_figures *f,
 
 typedef struct figure_row {
     const char *name;
-    int         digits; /* after the point */
-    bool        sign;
-    double      scale;
+    int digits; /* after the point */
+    bool sign;
+    double scale;
     double (*get)(const gk_figures *f);
 } figure_row;
 
@@ -290,13 +289,20 @@ static double get_flips(const gk_figures *f) { return (double)f->n_flips; }
 static double get_delta_p(const gk_figures *f) { return f->delta_p_rms; }
 
 static const figure_row rows[] = {
-    {"perplexity", 4, false, 1, get_ppl},       {"change, %", 3, true, 100, get_change},
-    {"ln ratio", 6, true, 1, get_ln},           {"  +-", 6, false, 1, get_ln_err},
-    {"KL div., nats", 6, false, 1, get_kld},    {"  +-", 6, false, 1, get_kld_err},
-    {"  median", 6, false, 1, get_median},      {"  99 %", 4, false, 1, get_p99},
-    {"  99.9 %", 4, false, 1, get_p999},        {"  max", 4, false, 1, get_max},
-    {"same top, %", 2, false, 100, get_top1},   {"top-5 overlap, %", 2, false, 100, get_top5},
-    {"confident flips", 0, false, 1, get_flips}, {"delta p rms, %", 3, false, 100, get_delta_p},
+    {"perplexity", 4, false, 1, get_ppl},
+    {"change, %", 3, true, 100, get_change},
+    {"ln ratio", 6, true, 1, get_ln},
+    {"  +-", 6, false, 1, get_ln_err},
+    {"KL div., nats", 6, false, 1, get_kld},
+    {"  +-", 6, false, 1, get_kld_err},
+    {"  median", 6, false, 1, get_median},
+    {"  99 %", 4, false, 1, get_p99},
+    {"  99.9 %", 4, false, 1, get_p999},
+    {"  max", 4, false, 1, get_max},
+    {"same top, %", 2, false, 100, get_top1},
+    {"top-5 overlap, %", 2, false, 100, get_top5},
+    {"confident flips", 0, false, 1, get_flips},
+    {"delta p rms, %", 3, false, 100, get_delta_p},
 };
 
 static void model_columns(const gk_eval *j, gk_column *column, const char *first, bool right)

@@ -224,8 +224,8 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_SPOOL] = {
         .name = "spool", .kind = GK_KIND_STRING, .metavar = "DIR",
         .commands = GK_CMD_ALL & ~GK_CMD_VERSION,
-        .help = "unpack compressed archives and files into a nameless file in DIR; eval: activations, "
-                "and what --resume needs",
+        .help = "unpack compressed archives and files into a nameless file in DIR; eval: "
+                "activations that memory does not hold, and what --resume needs",
     },
     [GK_OPT_PROGRESS] = {
         .name = "progress", .kind = GK_KIND_CHOICE, .choice = {"auto", "always", "never", "json"},

@@ -20,7 +20,7 @@
 
 typedef struct frame {
     double x0, x1, y0, y1; /* of the values; y in powers of ten on a log scale */
-    bool   log_y;
+    bool log_y;
 } frame;
 
 void gk_html_text(gk_text *t, const char *s, uint64_t len)
@@ -61,10 +61,7 @@ void gk_plot_legend(gk_text *t, const char *const *name, int n, const char *dash
 
 /* ---- scales ---------------------------------------------------------------------------- */
 
-static bool shown(const gk_plot *p, double y)
-{
-    return isfinite(y) && (!p->log_y || y > 0);
-}
+static bool shown(const gk_plot *p, double y) { return isfinite(y) && (!p->log_y || y > 0); }
 
 static double x_of(const gk_plot *p, uint64_t i)
 {
@@ -128,7 +125,8 @@ static double at_y(const frame *f, double y)
 
 static void y_line(gk_text *t, double y, const char *label)
 {
-    gk_text_printf(t, "<line x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%.0f\" "
+    gk_text_printf(t,
+                   "<line x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%.0f\" "
                    "y=\"%.1f\" class=\"e\">%s</text>\n",
                    LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, label);
 }
@@ -208,8 +206,10 @@ static void begin_figure(gk_text *t, const char *title, double height)
 {
     gk_text_str(t, "<figure><figcaption>");
     html(t, title);
-    gk_text_printf(t, "</figcaption>\n<svg class=\"plot\" viewBox=\"0 0 %.0f %.0f\" role=\"img\">"
-                   "<title>", WIDTH, height);
+    gk_text_printf(t,
+                   "</figcaption>\n<svg class=\"plot\" viewBox=\"0 0 %.0f %.0f\" role=\"img\">"
+                   "<title>",
+                   WIDTH, height);
     html(t, title);
     gk_text_str(t, "</title>\n");
 }
@@ -255,7 +255,8 @@ void gk_plot_heat(gk_text *t, const char *title, const char *row, const char *co
                            LEFT - 6, y + high / 2 + 4, r);
         for (uint64_t c = 0; c < n_cols; c++) {
             const double v = value[r * n_cols + c];
-            gk_text_printf(t, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
+            gk_text_printf(t,
+                           "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
                            "fill-opacity=\"%.2f\"><title>%s %" PRIu64 ", %s %" PRIu64
                            ": %.3g</title></rect>",
                            LEFT + wide * (double)c, y, wide - fmin(1, wide / 8), high - 1,
@@ -265,7 +266,8 @@ void gk_plot_heat(gk_text *t, const char *title, const char *row, const char *co
     for (uint64_t c = 0; c < n_cols; c += every_col)
         gk_text_printf(t, "<text x=\"%.1f\" y=\"%.1f\" class=\"m\">%" PRIu64 "</text>\n",
                        LEFT + wide * ((double)c + 0.5), TOP + high * (double)n_rows + 15, c);
-    gk_text_printf(t, "<text x=\"%.1f\" y=\"%.1f\" class=\"m\">%s</text><text x=\"4\" y=\"%.1f\">%s"
+    gk_text_printf(t,
+                   "<text x=\"%.1f\" y=\"%.1f\" class=\"m\">%s</text><text x=\"4\" y=\"%.1f\">%s"
                    "</text></svg></figure>\n",
                    (LEFT + WIDTH - RIGHT) / 2, TOP + high * (double)n_rows + 34, col,
                    TOP + high * (double)n_rows + 15, row);

@@ -10,10 +10,10 @@
 #define GK_PLOT_COLORS 9
 
 typedef struct gk_series {
-    const char   *name;   /* for tooltips */
-    const double *y;      /* [n] values that are not finite, or not above 0 on a log scale, lack */
-    int           color;  /* 0 .. GK_PLOT_COLORS - 1 */
-    bool          dashed;
+    const char *name; /* for tooltips */
+    const double *y;  /* [n] values that are not finite, or not above 0 on a log scale, lack */
+    int color;        /* 0 .. GK_PLOT_COLORS - 1 */
+    bool dashed;
 } gk_series;
 
 typedef enum gk_axis {
@@ -23,12 +23,12 @@ typedef enum gk_axis {
 
 typedef struct gk_plot {
     const char *title, *x_label;
-    gk_axis     axis;
-    double      first, step; /* of GK_AXIS_DECADES */
-    bool        log_y, stairs;
-    uint64_t    n;
+    gk_axis axis;
+    double first, step; /* of GK_AXIS_DECADES */
+    bool log_y, stairs;
+    uint64_t n;
     const gk_series *series;
-    int              n_series;
+    int n_series;
 } gk_plot;
 
 /* Plots between the two are laid side by side where the page is wide enough. */

@@ -42,8 +42,9 @@ gk_scratch *gk_scratch_open(gk_arena *a, const char *dir, uint64_t bytes, gk_err
     if (failed == 0 || failed == EOPNOTSUPP || failed == EINVAL)
         return s;
     errno = failed;
-    gk_fail_errno(err, dir, GK_NO_OFF, "reserve a temporary file (--spool DIR names another "
-                                       "place, --memory avoids it)");
+    gk_fail_errno(err, dir, GK_NO_OFF,
+                  "reserve a temporary file (--spool DIR names another "
+                  "place, --memory avoids it)");
     gk_scratch_close(s);
     return NULL;
 }

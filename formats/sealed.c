@@ -17,12 +17,12 @@
 #define BUFFER_BYTES (UINT64_C(256) << 10)
 
 struct gk_sealed {
-    gk_arena   *arena;
+    gk_arena *arena;
     const char *path, *temp;
-    int         fd; /* of what is written, else -1 */
-    gk_file    *file; /* of what is read           */
-    gk_hash    *hash;
-    uint64_t    at, end;
+    int fd;        /* of what is written, else -1 */
+    gk_file *file; /* of what is read           */
+    gk_hash *hash;
+    uint64_t at, end;
 };
 
 static void free_sealed(gk_sealed *s)
@@ -200,7 +200,4 @@ void gk_sealed_close(gk_sealed *s)
         free_sealed(s);
 }
 
-void gk_sealed_remove(const char *path)
-{
-    unlink(path);
-}
+void gk_sealed_remove(const char *path) { unlink(path); }

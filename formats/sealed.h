@@ -13,7 +13,7 @@ typedef struct gk_sealed gk_sealed;
 
 /* Starts a file, for its owner alone; directories that lack are made. NULL: IO, NOMEM. */
 gk_sealed *gk_sealed_create(const char *path, gk_err *err);
-bool       gk_sealed_add(gk_sealed *s, const void *buf, uint64_t n, gk_err *err);
+bool gk_sealed_add(gk_sealed *s, const void *buf, uint64_t n, gk_err *err);
 
 /* Syncs it and gives it its name; frees s in any case. ok false: removes it instead and returns
  * false. False: IO, SPACE. */

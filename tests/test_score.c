@@ -46,13 +46,12 @@ static int close_all(void **state)
 
 static gk_score_job job_for(const gk_catalog *base, const gk_catalog *model)
 {
-    gk_score_job job = {.model = model,
-                        .base = base,
-                        .ids = ids,
-                        .forward = {.ctx = CTX,
-                                    .n_windows = WINDOWS,
-                                    .threads = 2,
-                                    .memory_bytes = UINT64_C(1) << 30}};
+    gk_score_job job = {
+        .model = model,
+        .base = base,
+        .ids = ids,
+        .forward = {
+            .ctx = CTX, .n_windows = WINDOWS, .threads = 2, .memory_bytes = UINT64_C(1) << 30}};
     assert_true(gk_preset_find("sglang", &job.forward.switches));
     return job;
 }
@@ -407,8 +406,12 @@ static void what_is_damaged_or_of_another_job_counts_as_nothing(void **state)
     ids[3] ^= 1;
     gk_score_job other = job;
     other.local = true;
-    gk_score fresh = run(&(gk_score_job){.model = job.model, .base = job.base, .also = job.also,
-                                         .n_also = 1, .ids = ids, .local = true,
+    gk_score fresh = run(&(gk_score_job){.model = job.model,
+                                         .base = job.base,
+                                         .also = job.also,
+                                         .n_also = 1,
+                                         .ids = ids,
+                                         .local = true,
                                          .forward = job.forward});
     expect_anew(&other, &fresh, "another job");
     ids[3] ^= 1;
@@ -422,8 +425,8 @@ static void what_is_damaged_or_of_another_job_counts_as_nothing(void **state)
 static void a_position_that_cannot_be_is_refused(void **state)
 {
     (void)state;
-    static const uint64_t bad[][3] = {
-        {3, 0, 0}, {2, 2, 0}, {0, 6, 0}, {0, 0, 3}, {UINT64_MAX, 0, 0}, {0, UINT64_MAX, 0}};
+    static const uint64_t bad[][3] = {{3, 0, 0}, {2, 2, 0},          {0, 6, 0},
+                                      {0, 0, 3}, {UINT64_MAX, 0, 0}, {0, UINT64_MAX, 0}};
     gk_score_job job = stoppable();
     gk_err err = {0};
     gk_score first = run(&job);

@@ -7,23 +7,14 @@
 
 #define BATCH_TOKENS 512
 
-uint64_t gk_batch_windows(uint64_t ctx)
-{
-    return gk_max(BATCH_TOKENS / ctx, 1);
-}
+uint64_t gk_batch_windows(uint64_t ctx) { return gk_max(BATCH_TOKENS / ctx, 1); }
 
-uint64_t gk_batch_tokens(const gk_forward_options *o)
-{
-    return gk_batch_windows(o->ctx) * o->ctx;
-}
+uint64_t gk_batch_tokens(const gk_forward_options *o) { return gk_batch_windows(o->ctx) * o->ctx; }
 
 /* ---- sizes --------------------------------------------------------------------------- */
 
 /* Floats of a token in window, x, y and area. */
-static uint64_t token_floats(const gk_arch *a)
-{
-    return 3 * a->sizes.hidden + gk_area_width(a);
-}
+static uint64_t token_floats(const gk_arch *a) { return 3 * a->sizes.hidden + gk_area_width(a); }
 
 static uint64_t chunk_token_bytes(const gk_arch *a)
 {
@@ -38,10 +29,7 @@ static uint64_t max_width(const gk_arch *a)
 }
 
 /* Floats of a decoded block: a million, or one row of something wider. */
-static uint64_t block_floats(const gk_arch *a)
-{
-    return gk_max(UINT64_C(1) << 20, max_width(a));
-}
+static uint64_t block_floats(const gk_arch *a) { return gk_max(UINT64_C(1) << 20, max_width(a)); }
 
 static uint64_t worker_bytes(const gk_arch *a, const gk_forward_options *o)
 {
@@ -155,8 +143,9 @@ static bool grow_scratch(gk_workspace *w, const gk_catalog *c, gk_err *err)
     for (uint64_t i = 0; i < c->n_tensors; i++) {
         const gk_tensor *t = &c->tensor[i];
         if (gk_can_decode(t))
-            need = gk_max(need, 64 + gk_decode_scratch_bytes(
-                                         t, gk_block_rows(gk_rows(t), gk_cols(t)), gk_cols(t)));
+            need = gk_max(
+                need,
+                64 + gk_decode_scratch_bytes(t, gk_block_rows(gk_rows(t), gk_cols(t)), gk_cols(t)));
     }
     for (int i = 0; need > w->scratch && i < w->n_workers; i++) {
         gk_free(w->worker[i].scratch);
@@ -268,5 +257,6 @@ void gk_buffers_free(gk_stream *s)
 
 bool gk_stream_more_states(gk_stream *s, gk_states *rows, gk_err *err)
 {
-    return gk_states_open(rows, s->arena, s->states.ram == NULL ? s->o.spool : NULL, s->T, s->d, err);
+    return gk_states_open(rows, s->arena, s->states.ram == NULL ? s->o.spool : NULL, s->T, s->d,
+                          err);
 }

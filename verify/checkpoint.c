@@ -118,8 +118,8 @@ uint64_t gk_score_state_bytes(const gk_score_job *job, const gk_arch *a)
 /* The same steps write and read. */
 typedef struct transfer {
     gk_sealed *file;
-    bool       reads;
-    gk_err    *err;
+    bool reads;
+    gk_err *err;
 } transfer;
 
 static bool bytes(const transfer *x, void *p, uint64_t n)

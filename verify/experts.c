@@ -46,8 +46,9 @@ static bool renormalises(const gk_stream *s)
 static void route(const gk_stream *s, const float *x, double *logit, uint64_t token)
 {
     uint16_t *ids = s->chosen + token * s->a.top_k;
-    float *weights = s->weights + token * s->a.top_k, *gates = s->gates + token * s->a.sizes.experts;
+    float *weights = s->weights + token * s->a.top_k;
     const uint64_t E = s->a.sizes.experts;
+    float *gates = s->gates + token * E;
     const double cap = s->o.switches.router_cap ? s->a.router_cap : 0;
     double most = -INFINITY, sum = 0, chosen = 0;
 

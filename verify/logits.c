@@ -11,17 +11,17 @@
 /* What the models and the job at hand need. */
 typedef struct head {
     gk_stream *const *s;
-    int               n;
+    int n;
     const gk_logit_job *job;
     const gk_tensor **tensor; /* [n]                                               */
-    float           **block;  /* [n] the decoded block of each                     */
-    float           **logits; /* [threads * n] products with it                    */
-    float           **in;     /* [threads] a batch's rows, gathered, or NULL ...   */
-    float            *rows;   /* ... when they come from files: [n, group rows, d] */
-    bool              own;    /* rows is not the streams' workspace                */
-    uint64_t          most;   /* rows of a batch                                   */
-    uint64_t          group;  /* batches whose rows are held at once               */
-    uint64_t          ids;    /* of a block                                        */
+    float **block;            /* [n] the decoded block of each                     */
+    float **logits;           /* [threads * n] products with it                    */
+    float **in;               /* [threads] a batch's rows, gathered, or NULL ...   */
+    float *rows;              /* ... when they come from files: [n, group rows, d] */
+    bool own;                 /* rows is not the streams' workspace                */
+    uint64_t most;            /* rows of a batch                                   */
+    uint64_t group;           /* batches whose rows are held at once               */
+    uint64_t ids;             /* of a block                                        */
 } head;
 
 /* logits = cap tanh(z scale / cap), or scale cap tanh(z / cap) */
@@ -49,8 +49,8 @@ static bool decode_block(gk_stream *s, const gk_tensor *t, uint64_t id, uint64_t
         const uint64_t rect[4] = {id + at, count, 0, s->d};
         gk_err own = {0};
         if (count > 0
-            && !gk_decode(s->c, t, rect, out + at * s->d,
-                          s->worker[omp_get_thread_num()].scratch, &own)) {
+            && !gk_decode(s->c, t, rect, out + at * s->d, s->worker[omp_get_thread_num()].scratch,
+                          &own)) {
 #pragma omp critical(gk_product_error)
             {
                 failed = true;
@@ -126,8 +126,8 @@ static void take_batch(const head *h, uint64_t batch, uint64_t first, uint64_t i
 
     for (int m = 0; m < h->n; m++) {
         const gk_stream *s = h->s[m];
-        gk_blas_product((int)m_rows, (int)n_ids, (int)s->d, rows_of(h, m, batch, first),
-                        (int)s->d, h->block[m], (int)s->d, out[m], (int)n_ids);
+        gk_blas_product((int)m_rows, (int)n_ids, (int)s->d, rows_of(h, m, batch, first), (int)s->d,
+                        h->block[m], (int)s->d, out[m], (int)n_ids);
         shape_logits(s, out[m], m_rows * n_ids);
     }
     const gk_logit_block block = {.logits = out,

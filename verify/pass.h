@@ -8,16 +8,16 @@
 
 /* What is known of one model at one scored token while its logits pass by, block after block. */
 typedef struct gk_tally {
-    double   most, sum; /* running maximum, and sum of exp(z - most)            */
-    double   cross;     /* sum of exp(a - most of the base) (a - z), a the base's */
-    float    target;    /* logit of the token that follows                      */
-    float    top[GK_TOP]; /* falling                                            */
+    double most, sum;  /* running maximum, and sum of exp(z - most)            */
+    double cross;      /* sum of exp(a - most of the base) (a - z), a the base's */
+    float target;      /* logit of the token that follows                      */
+    float top[GK_TOP]; /* falling                                            */
     uint32_t top_id[GK_TOP];
 } gk_tally;
 
 /* Of one layer of one model, against the base; written to checkpoints as it stands. */
 typedef struct gk_layer_sums {
-    double   error, square, gates, local_error, local_square;
+    double error, square, gates, local_error, local_square;
     uint64_t same;
 } gk_layer_sums;
 
@@ -30,17 +30,17 @@ typedef struct gk_position {
 
 typedef struct gk_pass {
     const gk_score_job *job;
-    gk_score           *out;
-    uint64_t            T, first, per_window, n; /* n scored tokens                     */
-    int                 n_streams;
-    gk_stream         **stream; /* [n_streams] the base first, if there is one          */
-    gk_states           inputs; /* of the base's layer, with job->local                 */
-    gk_layer_sums      *sums;   /* [n_streams, layers]; of the base unused              */
-    gk_position         at;
-    int                 now;    /* the stream at work                                   */
-    uint64_t           *row, *begin; /* see gk_logit_job                                */
-    uint32_t           *next;   /* [n] the token that follows                           */
-    gk_tally           *tally;  /* [n_streams, n]                                       */
+    gk_score *out;
+    uint64_t T, first, per_window, n; /* n scored tokens                     */
+    int n_streams;
+    gk_stream **stream;  /* [n_streams] the base first, if there is one          */
+    gk_states inputs;    /* of the base's layer, with job->local                 */
+    gk_layer_sums *sums; /* [n_streams, layers]; of the base unused              */
+    gk_position at;
+    int now;               /* the stream at work                                   */
+    uint64_t *row, *begin; /* see gk_logit_job                                */
+    uint32_t *next;        /* [n] the token that follows                           */
+    gk_tally *tally;       /* [n_streams, n]                                       */
 } gk_pass;
 
 /* Lists scored rows batch by batch, with a tally for each; takes blocks of logits; makes figures

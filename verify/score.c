@@ -192,8 +192,8 @@ static bool run_logits(gk_pass *p, gk_err *err)
         return false;
     if (p->n == 0)
         return true;
-    const gk_logit_job job = {p->row, p->begin,
-                              gk_div_up(o->n_windows, gk_batch_windows(o->ctx)), gk_tally_block, p};
+    const gk_logit_job job = {p->row, p->begin, gk_div_up(o->n_windows, gk_batch_windows(o->ctx)),
+                              gk_tally_block, p};
     return gk_streams_logits(p->stream, p->n_streams, &job, err) && gk_tally_figures(p, err);
 }
 
@@ -220,10 +220,7 @@ static const gk_catalog *model_of(const gk_score_job *job, int i)
     return i < first ? job->base : i == first ? job->model : job->also[i - first - 1];
 }
 
-static int models(const gk_score_job *job)
-{
-    return (job->base != NULL ? 2 : 1) + job->n_also;
-}
+static int models(const gk_score_job *job) { return (job->base != NULL ? 2 : 1) + job->n_also; }
 
 uint64_t gk_score_streams(const gk_score_job *job)
 {

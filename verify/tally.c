@@ -16,10 +16,7 @@ uint64_t gk_protocol_first(gk_protocol p, uint64_t ctx)
 
 static const double shares[GK_N_PERCENTILES] = {0.5, 0.9, 0.95, 0.99, 0.999};
 
-double gk_percentile(int i)
-{
-    return 100 * shares[i];
-}
+double gk_percentile(int i) { return 100 * shares[i]; }
 
 bool gk_tally_open(gk_pass *p, gk_err *err)
 {
@@ -131,15 +128,9 @@ void gk_tally_block(void *pass, const gk_logit_block *b)
 
 /* ---- figures -------------------------------------------------------------------- */
 
-static double log_sum(const gk_tally *t)
-{
-    return t->most + log(t->sum);
-}
+static double log_sum(const gk_tally *t) { return t->most + log(t->sum); }
 
-static double nll_of(const gk_tally *t)
-{
-    return log_sum(t) - (double)t->target;
-}
+static double nll_of(const gk_tally *t) { return log_sum(t) - (double)t->target; }
 
 /* sum p_a (ln p_a - ln p_b); rounding must not make it negative */
 static double kld_of(const gk_tally *base, const gk_tally *t)
@@ -149,10 +140,7 @@ static double kld_of(const gk_tally *base, const gk_tally *t)
 }
 
 /* sqrt() of what rounding may have made a little negative; a NaN stays one. */
-static double root(double x)
-{
-    return x < 0 ? 0 : sqrt(x);
-}
+static double root(double x) { return x < 0 ? 0 : sqrt(x); }
 
 /* means[windows], or NULL, gets those of the windows. */
 static gk_mean over_windows(const double *v, uint64_t windows, uint64_t per_window, double *means)
@@ -282,8 +270,8 @@ bool gk_tally_figures(gk_pass *p, gk_err *err)
         if (!out->has_base)
             continue;
         f->token_kld = gk_arena_alloc(out->arena, p->n, sizeof *f->token_kld, err);
-        f->window_kld = gk_arena_alloc(out->arena, p->job->forward.n_windows,
-                                       sizeof *f->window_kld, err);
+        f->window_kld = gk_arena_alloc(out->arena, p->job->forward.n_windows, sizeof *f->window_kld,
+                                       err);
         ok = f->token_kld != NULL && f->window_kld != NULL;
         if (ok) {
             set_divergence(p, m + first, f, v);

@@ -7,6 +7,7 @@ figures() { sed '/"seconds"/,/"peak_rss_bytes"/d'; }
 ls -A "$T"
 # a signal that waits for it: it comes while the model is opened or in the pass
 interrupt() {
+    : >"$T/err"
     "$GROKKIT" eval "$TINY" --base "$TINY" $WHAT --json --progress json "$@" >"$T/out" 2>"$T/err" &
     pid=$!
     until grep -q running "$T/err" || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
