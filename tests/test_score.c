@@ -447,6 +447,38 @@ static void a_position_that_cannot_be_is_refused(void **state)
     remove(STATE);
 }
 
+static void a_digest_names_a_model_and_a_key_its_job(void **state)
+{
+    (void)state;
+    char a[GK_SHA256_HEX], b[GK_SHA256_HEX];
+    gk_err err = {0};
+    gk_score_job job = job_for(tiny, four);
+    gk_catalog *again = open_whole(TINY);
+    assert_ok(gk_model_digest(tiny, true, a, &err) && gk_model_digest(again, true, b, &err), err);
+    assert_string_equal(a, b);
+    gk_catalog_close(again);
+    assert_ok(gk_model_digest(four, false, b, &err), err);
+    assert_string_not_equal(a, b);
+    assert_ok(gk_score_key(&job, a, &err), err);
+    job.forward.threads = 7;
+    job.forward.memory_bytes = 1;
+    job.forward.spool = WORK;
+    assert_ok(gk_score_key(&job, b, &err), err);
+    assert_string_equal(a, b);
+    for (int i = 0; i < 6; i++) {
+        gk_score_job other = job_for(tiny, four);
+        other.local = i == 0;
+        other.protocol = i == 1 ? GK_PROTOCOL_PAPER : GK_PROTOCOL_LLAMA;
+        other.forward.n_windows -= i == 2;
+        other.forward.switches.gelu_tanh ^= i == 3;
+        other.base = i == 4 ? eight : other.base;
+        ids[7] ^= i == 5;
+        assert_ok(gk_score_key(&other, b, &err), err);
+        ids[7] ^= i == 5;
+        assert_string_not_equal(a, b);
+    }
+}
+
 static void a_sealed_file_is_whole_or_refused(void **state)
 {
     (void)state;
@@ -493,6 +525,7 @@ int main(void)
         cmocka_unit_test(a_pass_that_was_killed_after_a_layer_goes_on),
         cmocka_unit_test(what_is_damaged_or_of_another_job_counts_as_nothing),
         cmocka_unit_test(a_position_that_cannot_be_is_refused),
+        cmocka_unit_test(a_digest_names_a_model_and_a_key_its_job),
         cmocka_unit_test(a_sealed_file_is_whole_or_refused),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
