@@ -198,6 +198,37 @@ static double product_speed(void)
     return speed;
 }
 
+/* Progress counts what is read for all of them. */
+static uint64_t bytes_to_read(const job *j, const gk_forward_options *o)
+{
+    uint64_t bytes = j->base == NULL ? 0 : gk_forward_bytes(j->base, &j->arch, o);
+
+    for (int m = 0; m < j->n_models; m++)
+        bytes += (j->score.local ? 2 : 1) * gk_forward_bytes(j->model[m], &j->arch, o);
+    return bytes;
+}
+
+/* What more memory would save. */
+static void announce_memory(const job *j)
+{
+    const gk_forward_options *o = &j->score.forward;
+    gk_forward_options most = *o;
+    gk_human bytes, memory;
+
+    if (gk_cli_has(j->cli, GK_OPT_MEMORY) && gk_forward_memory(&j->arch, o) > j->cli->memory)
+        gk_cli_talk(j->cli, "--memory is less than this needs: a smaller --ctx would help");
+    if (gk_forward_spills(&j->arch, o))
+        gk_cli_talk(j->cli, "activations, %s, go to a file without a name in %s (--spool DIR names "
+                    "another place)",
+                    gk_human_bytes(bytes, gk_forward_spilled_bytes(&j->arch, o)), o->spool);
+    most.memory_bytes = UINT64_MAX;
+    if (bytes_to_read(j, &most) < j->bytes)
+        gk_cli_talk(j->cli, "weights are read more than once, because so many tokens do not go "
+                    "through a layer together: with --memory %.1fG %s would be read",
+                    ceil((double)gk_forward_memory(&j->arch, &most) / (1 << 30) * 10) / 10,
+                    gk_human_bytes(memory, bytes_to_read(j, &most)));
+}
+
 /* Tokens, bytes, memory and time, before the first layer. The time is that of the matrix
  * products at the rate measured now; reading the weights may take longer. */
 static void announce(const job *j)
@@ -215,13 +246,7 @@ static void announce(const job *j)
     const uint64_t need = gk_forward_memory(&j->arch, o);
     gk_human bytes, memory, time;
 
-    if (gk_cli_has(j->cli, GK_OPT_MEMORY) && need > j->cli->memory)
-        gk_cli_talk(j->cli, "--memory is less than this needs: a smaller --ctx would help");
-    if (gk_forward_spills(&j->arch, o))
-        gk_cli_talk(j->cli,
-                    "activations, %s, go to a file without a name in %s (--memory keeps them in "
-                    "memory, --spool names another place)",
-                    gk_human_bytes(bytes, gk_forward_spilled_bytes(&j->arch, o)), o->spool);
+    announce_memory(j);
     if (speed <= 0)
         return; /* the pass will say what is missing */
     gk_cli_talk(j->cli,
@@ -356,17 +381,6 @@ static bool open_models(job *j)
                && gk_model_digest(j->base, false, j->base_digest, j->err));
 }
 
-/* Progress counts what is read for all of them. */
-static uint64_t bytes_to_read(const job *j)
-{
-    const gk_forward_options *o = &j->score.forward;
-    uint64_t bytes = j->base == NULL ? 0 : gk_forward_bytes(j->base, &j->arch, o);
-
-    for (int m = 0; m < j->n_models; m++)
-        bytes += (j->score.local ? 2 : 1) * gk_forward_bytes(j->model[m], &j->arch, o);
-    return bytes;
-}
-
 static bool prepare(job *j)
 {
     gk_forward_options *o = &j->score.forward;
@@ -390,7 +404,7 @@ static bool prepare(job *j)
     o->spool = scratch_directory(j);
     o->stop = gk_cli_stop();
     o->progress = on_progress;
-    j->bytes = bytes_to_read(j);
+    j->bytes = bytes_to_read(j, o);
     if (gk_cli_has(j->cli, GK_OPT_LOGITS))
         j->score.logits = gk_alloc(o->ctx, j->arch.sizes.vocab * sizeof(float), j->err);
     return j->err->code == GK_OK && set_state(j);

@@ -321,7 +321,9 @@ static void a_pass_goes_on_to_the_same_numbers(void **state)
     for (int part = 0; part < 6; part++) {
         const int calls = 1 + part * all / 6;
         job = stoppable();
-        assert_true(leave_after(&job, calls) && n_kept == 1 && is_there(STATE));
+        assert_true(leave_after(&job, calls));
+        /* what stops in its first chunk has done nothing */
+        assert_true(n_kept == (part > 0) && is_there(STATE) == (part > 0));
         job.each_layer = true;
         job.forward.threads = 1;
         job.forward.spool = WORK;
@@ -330,7 +332,7 @@ static void a_pass_goes_on_to_the_same_numbers(void **state)
         job.forward.memory_bytes = 1 << 30;
         stop = calls_left = 0;
         gk_score s = run(&job);
-        assert_true(n_resumed == 2 && n_damaged == 0);
+        assert_true(n_resumed == (part > 0 ? 2 : 1) && n_damaged == 0);
         expect_score(&s, &first);
         gk_score_free(&s);
         remove(STATE);

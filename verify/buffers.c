@@ -55,11 +55,45 @@ static uint64_t fixed_bytes(const gk_arch *a, const gk_forward_options *o)
            + (a->sizes.hidden * (a->sizes.experts + 1)) * sizeof(float);
 }
 
+static uint64_t batch_bytes(const gk_arch *a, const gk_forward_options *o)
+{
+    return gk_batch_tokens(o) * chunk_token_bytes(a);
+}
+
+/* Batches in flight beside what is held: what memory allows, at least one. */
+static uint64_t batches_beside(const gk_arch *a, const gk_forward_options *o, uint64_t held)
+{
+    const uint64_t batch = batch_bytes(a, o),
+                   all = gk_div_up(o->n_windows, gk_batch_windows(o->ctx));
+
+    if (o->memory_bytes <= held + batch)
+        return 1;
+    return gk_min(all, (o->memory_bytes - held) / batch);
+}
+
+/* Bytes of a layer's weights in bf16, of all streams, read for each chunk. */
+static double bytes_of_chunks(const gk_arch *a, const gk_forward_options *o, uint64_t held)
+{
+    const gk_grok2 *g = &a->sizes;
+    const uint64_t all = gk_div_up(o->n_windows, gk_batch_windows(o->ctx));
+    const double attention = (double)(2 * (g->heads + g->kv_heads) * g->head_dim),
+                 mlp = 3 * ((double)g->dense + (double)g->experts * (double)g->moe);
+
+    return 2 * (double)g->hidden * (attention + mlp) * (double)gk_max(o->n_streams, 1)
+           * (double)gk_div_up(all, batches_beside(a, o, held));
+}
+
+/* Also where both would fit, but the room that activations leave makes for so many chunks that
+ * their weights are more to read than the activations are to write and read. */
 bool gk_forward_spills(const gk_arch *a, const gk_forward_options *o)
 {
-    const uint64_t batch = gk_batch_tokens(o) * chunk_token_bytes(a);
+    const uint64_t fixed = fixed_bytes(a, o), rows = rows_bytes(a, o);
 
-    return o->spool != NULL && o->memory_bytes < rows_bytes(a, o) + fixed_bytes(a, o) + batch;
+    if (o->spool == NULL)
+        return false;
+    return o->memory_bytes < rows + fixed + batch_bytes(a, o)
+           || bytes_of_chunks(a, o, fixed) + 2 * (double)rows
+                  < bytes_of_chunks(a, o, fixed + rows);
 }
 
 uint64_t gk_forward_spilled_bytes(const gk_arch *a, const gk_forward_options *o)
@@ -72,20 +106,14 @@ static uint64_t held_bytes(const gk_arch *a, const gk_forward_options *o)
     return fixed_bytes(a, o) + (gk_forward_spills(a, o) ? 0 : rows_bytes(a, o));
 }
 
-/* Batches in flight: what memory allows, at least one. */
 static uint64_t chunk_of(const gk_arch *a, const gk_forward_options *o)
 {
-    const uint64_t batch = gk_batch_tokens(o) * chunk_token_bytes(a), held = held_bytes(a, o),
-                   all = gk_div_up(o->n_windows, gk_batch_windows(o->ctx));
-
-    if (o->memory_bytes <= held + batch)
-        return 1;
-    return gk_min(all, (o->memory_bytes - held) / batch);
+    return batches_beside(a, o, held_bytes(a, o));
 }
 
 uint64_t gk_forward_memory(const gk_arch *a, const gk_forward_options *o)
 {
-    return held_bytes(a, o) + chunk_of(a, o) * gk_batch_tokens(o) * chunk_token_bytes(a);
+    return held_bytes(a, o) + chunk_of(a, o) * batch_bytes(a, o);
 }
 
 uint64_t gk_forward_bytes(const gk_catalog *c, const gk_arch *a, const gk_forward_options *o)

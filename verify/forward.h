@@ -39,7 +39,7 @@ typedef struct gk_forward_options {
     int         threads;
     uint64_t    memory_bytes;
     uint64_t    n_streams; /* that share it, sets of activations; 0 stands for 1 */
-    const char *spool; /* where activations go that memory does not hold; NULL: they stay there */
+    const char *spool; /* where activations go that memory does not hold; NULL: they stay in it */
     const volatile sig_atomic_t *stop;
     /* What a matrix, or two of the same inputs, is about to be multiplied with: batch b is rows
      * [begin[b], begin[b + 1]) of in [.., columns], in the order of the windows. False and *err

@@ -102,9 +102,13 @@ static bool run_step(gk_pass *p, gk_err *err)
     return ok;
 }
 
+/* Of what has not begun there is nothing to keep; what an earlier run kept stays. */
 static void keep(gk_pass *p)
 {
     gk_err failure = {0};
+
+    if (p->at.layer == 0 && p->at.step == 0 && p->at.batch == 0)
+        return;
     const bool ok = gk_checkpoint_save(p, &failure);
 
     if (p->job->kept != NULL)
