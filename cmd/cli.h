@@ -27,7 +27,8 @@ enum {
     GK_CMD_COMPARE  = 1 << 6,
     GK_CMD_TOKENIZE = 1 << 7,
     GK_CMD_VERSION  = 1 << 8,
-    GK_CMD_ALL      = (1 << 9) - 1,
+    GK_CMD_CALIBRATE = 1 << 9,
+    GK_CMD_ALL      = (1 << 10) - 1,
 };
 
 typedef enum gk_opt {
@@ -50,6 +51,7 @@ typedef enum gk_opt {
     GK_OPT_DTYPE,  /* choice: bf16 f16 f32                */
     GK_OPT_MAX_SHARD_SIZE, /* size                        */
     GK_OPT_STATS, /* string                                     */
+    GK_OPT_HESSIAN_BLOCK, /* uint                               */
     GK_OPT_GGUF_ROPE, /* choice: plain yarn                     */
     GK_OPT_HASH,           /* choice: none output all     */
     GK_OPT_VERIFY,
@@ -58,6 +60,9 @@ typedef enum gk_opt {
     GK_OPT_RESUME,
     GK_OPT_BREAK_LOCK,
     GK_OPT_FORCE,
+    GK_OPT_OUTPUT,   /* string, a file                    */
+    GK_OPT_TOKENS,   /* uint                              */
+    GK_OPT_IMATRIX,
     GK_OPT_TEXT,     /* string, a file, repeatable        */
     GK_OPT_BASE,     /* string, a model                   */
     GK_OPT_ALSO,     /* string, a model, repeatable       */
@@ -185,6 +190,7 @@ int cmd_audit(const gk_cli *cli);
 int cmd_hash(const gk_cli *cli);
 int cmd_convert(const gk_cli *cli);
 int cmd_quantize(const gk_cli *cli);
+int cmd_calibrate(const gk_cli *cli);
 int cmd_eval(const gk_cli *cli);
 int cmd_compare(const gk_cli *cli);
 int cmd_tokenize(const gk_cli *cli);

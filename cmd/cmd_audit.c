@@ -193,6 +193,18 @@ static bool write_page(const job *j, bool clean, gk_err *err)
     return ok;
 }
 
+/* A file in a format that is not read is not malformed for that. */
+static int status_of(const gk_findings *f, bool malformed)
+{
+    bool unsupported = malformed;
+
+    for (uint64_t i = 0; i < f->n; i++)
+        unsupported &= !f->row[i].malformed || f->row[i].code == GK_ERR_UNSUPPORTED;
+    return unsupported ? gk_err_exit(GK_ERR_UNSUPPORTED)
+           : malformed ? gk_err_exit(GK_ERR_FORMAT)
+                       : GK_EXIT_FINDINGS;
+}
+
 int cmd_audit(const gk_cli *cli)
 {
     gk_err err = {0};
@@ -212,7 +224,7 @@ int cmd_audit(const gk_cli *cli)
             add_json(&j, clean, &out);
         else
             add_text(&j, clean, &out);
-        status = clean ? GK_EXIT_FINE : malformed ? gk_err_exit(GK_ERR_FORMAT) : GK_EXIT_FINDINGS;
+        status = clean ? GK_EXIT_FINE : status_of(&j.c->findings, malformed);
         status = gk_cli_emit(cli, &out, status);
         if (gk_cli_has(cli, GK_OPT_HTML) && !write_page(&j, clean, &err))
             status = gk_cli_fail(cli, &err);

@@ -95,7 +95,8 @@ static gk_table fill_table(const gk_comparison *c)
             gk_table_cell(&table, r->equal ? "equal"
                                   : r->derived ? "derived"
                                   : r->a == NULL ? "only in B"
-                                  : r->b == NULL ? "only in A" : "not comparable");
+                                  : r->b == NULL ? "only in A"
+                                  : r->bytes ? "other bytes" : "not comparable");
             gk_table_cell(&table, "");
             gk_table_cell(&table, "");
         } else {

@@ -12,12 +12,9 @@
 #include "cmd/input.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
-#include "formats/gguf.h"
 #include "formats/output.h"
 #include "formats/sealed.h"
-#include "verify/blas.h"
 
-#define DEFAULT_CTX       512
 #define LARGE_PARAMETERS  UINT64_C(20000000000) /* above: few windows unless asked for more */
 #define LARGE_WINDOWS     32
 
@@ -56,12 +53,12 @@ static bool read_texts(job *j)
     bool ok = (j->tokenizer = gk_tokenizer_open(j->model[0], j->err)) != NULL;
 
     if (ok)
-        j->has_bos = gk_tokenizer_bos(j->tokenizer, &j->bos);
-    ok = ok && (!j->has_bos || gk_ids_add(&j->ids, j->bos, j->err));
+        j->tokens.has_bos = gk_tokenizer_bos(j->tokenizer, &j->tokens.bos);
+    ok = ok && (!j->tokens.has_bos || gk_ids_add(&j->tokens.ids, j->tokens.bos, j->err));
     for (int i = 0; ok && i < gk_cli_count(j->cli, GK_OPT_TEXT); i++)
         ok = read_source(j, gk_cli_nth(j->cli, GK_OPT_TEXT, i), &all);
     ok = ok
-         && gk_tokenizer_encode(j->tokenizer, all.data == NULL ? "" : all.data, all.len, &j->ids,
+         && gk_tokenizer_encode(j->tokenizer, all.data == NULL ? "" : all.data, all.len, &j->tokens.ids,
                                 j->err);
     gk_text_free(&all);
     return ok;
@@ -70,7 +67,7 @@ static bool read_texts(job *j)
 static bool read_ids(job *j, const char *path)
 {
     gk_text text = {0};
-    const bool ok = read_source(j, path, &text) && gk_parse_ids(&text, path, &j->ids, j->err);
+    const bool ok = read_source(j, path, &text) && gk_parse_ids(&text, path, &j->tokens.ids, j->err);
 
     gk_text_free(&text);
     return ok;
@@ -89,70 +86,15 @@ static bool read_sources(job *j)
 
 /* ---- how to compute --------------------------------------------------------------- */
 
-/* Where engines agree there is nothing to choose; to name one of them is no mistake. */
-static bool refuse_switches(job *j)
-{
-    static const gk_opt options[]
-        = {GK_OPT_GELU, GK_OPT_ROPE, GK_OPT_ROPE_MAGNITUDE, GK_OPT_RENORM,
-           GK_OPT_ROUTER_CAP, GK_OPT_TEMPERATURE, GK_OPT_FINAL_ORDER};
-
-    j->preset = gk_cli_string(j->cli, GK_OPT_PRESET);
-    if (j->preset != NULL && strcmp(j->preset, "grok1") == 0)
-        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "--preset grok1 is for Grok: this is %s",
-                       j->arch.name);
-    if (j->preset == NULL)
-        j->preset = "none";
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        if (gk_cli_has(j->cli, options[i]))
-            return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF,
-                           "--%s chooses among the ways in which engines compute Grok: on %s they "
-                           "agree", gk_option_get(options[i])->name, j->arch.name);
-    return true;
-}
-
-static bool set_switches(job *j)
-{
-    gk_switches *s = &j->score.forward.switches;
-    static const gk_rope ropes[] = {GK_ROPE_CONFIG, GK_ROPE_ORIGINAL, GK_ROPE_YARN,
-                                    GK_ROPE_YARN_LOG, GK_ROPE_THETA_SCALE};
-
-    if (j->arch.preset == NULL)
-        return refuse_switches(j);
-    j->preset = gk_cli_string(j->cli, GK_OPT_PRESET);
-    if (j->preset == NULL)
-        j->preset = j->arch.preset;
-    if (!gk_preset_find(j->preset, s))
-        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "unknown preset '%s'", j->preset);
-    s->gelu_tanh = gk_cli_choice(j->cli, GK_OPT_GELU, s->gelu_tanh) == 1;
-    s->rope_magnitude = gk_cli_choice(j->cli, GK_OPT_ROPE_MAGNITUDE, s->rope_magnitude) == 1;
-    s->renorm = (gk_renorm)gk_cli_choice(j->cli, GK_OPT_RENORM, (int)s->renorm);
-    s->router_cap = gk_cli_choice(j->cli, GK_OPT_ROUTER_CAP, s->router_cap) == 1;
-    s->temperature = gk_cli_choice(j->cli, GK_OPT_TEMPERATURE, s->temperature) == 1;
-    s->cap_first = gk_cli_choice(j->cli, GK_OPT_FINAL_ORDER, s->cap_first) == 1;
-    if (gk_cli_has(j->cli, GK_OPT_ROPE))
-        s->rope = ropes[gk_cli_choice(j->cli, GK_OPT_ROPE, 0)];
-    return true;
-}
-
 static bool set_windows(job *j)
 {
     gk_forward_options *o = &j->score.forward;
     uint64_t parameters = 0;
 
-    o->ctx = gk_cli_has(j->cli, GK_OPT_TOKEN_IDS) ? j->ids.n
-                                                   : gk_cli_uint(j->cli, GK_OPT_CTX, DEFAULT_CTX);
-    if (o->ctx < 2)
-        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF, "a window needs two tokens or more");
-    j->all_windows = j->ids.n / o->ctx;
-    if (j->all_windows == 0)
-        return gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF,
-                       "the text has %" PRIu64 " tokens, not one window of %" PRIu64 " (--ctx)",
-                       j->ids.n, o->ctx);
+    if (!gk_pass_windows(j->cli, &j->tokens, &o->ctx, &j->all_windows, j->err))
+        return false;
     for (uint64_t i = 0; i < j->model[0]->n_tensors; i++)
         parameters += gk_rows(&j->model[0]->tensor[i]) * gk_cols(&j->model[0]->tensor[i]);
-    /* as llama-perplexity: every window begins with the BOS */
-    for (uint64_t w = 1; j->has_bos && w < j->all_windows; w++)
-        j->ids.id[w * o->ctx] = j->bos;
     o->n_windows = j->all_windows;
     if (gk_cli_has(j->cli, GK_OPT_WINDOWS)) {
         o->n_windows = gk_cli_uint(j->cli, GK_OPT_WINDOWS, 0);
@@ -164,38 +106,6 @@ static bool set_windows(job *j)
                     "(--windows N changes that)", LARGE_WINDOWS, j->all_windows);
     }
     return true;
-}
-
-static void on_progress(void *context, uint64_t bytes, const char *what)
-{
-    (void)context;
-    gk_progress_item(what);
-    gk_progress_add(bytes);
-}
-
-/* Times matrix products of the pass's own shape for a moment. Returns flop a second of one
- * thread, 0 when there is no memory for it. */
-static double product_speed(void)
-{
-    enum { M = 256, N = 256, K = 1024 };
-    float *a = gk_alloc(M * K, sizeof *a, NULL), *b = gk_alloc(N * K, sizeof *b, NULL);
-    float *c = gk_alloc(M * N, sizeof *c, NULL);
-    double speed = 0;
-
-    if (a != NULL && b != NULL && c != NULL && gk_blas_open(NULL)) {
-        for (int i = 0; i < M * K; i++)
-            a[i] = b[i] = (float)(i % 7 - 3);
-        gk_blas_product(M, N, K, a, K, b, K, c, N); /* the first call sets up */
-        const double start = now();
-        int rounds = 0;
-        for (; now() - start < 0.03; rounds++)
-            gk_blas_product(M, N, K, a, K, b, K, c, N);
-        speed = 2.0 * M * N * K * rounds / (now() - start);
-    }
-    gk_free(a);
-    gk_free(b);
-    gk_free(c);
-    return speed;
 }
 
 /* Progress counts what is read for all of them. */
@@ -215,8 +125,6 @@ static void announce_memory(const job *j)
     gk_forward_options most = *o;
     gk_human bytes, memory;
 
-    if (gk_cli_has(j->cli, GK_OPT_MEMORY) && gk_forward_memory(&j->arch, o) > j->cli->memory)
-        gk_cli_talk(j->cli, "--memory is less than this needs: a smaller --ctx would help");
     if (gk_forward_spills(&j->arch, o))
         gk_cli_talk(j->cli, "activations, %s, go to a file without a name in %s (--spool DIR names "
                     "another place)",
@@ -229,33 +137,12 @@ static void announce_memory(const job *j)
                     gk_human_bytes(memory, bytes_to_read(j, &most)));
 }
 
-/* Tokens, bytes, memory and time, before the first layer. The time is that of the matrix
- * products at the rate measured now; reading the weights may take longer. */
 static void announce(const job *j)
 {
-    const double speed = product_speed();
-    const gk_forward_options *o = &j->score.forward;
-    const gk_grok2 *g = &j->arch.sizes;
-    const double tokens = (double)(o->ctx * o->n_windows);
-    const double active = (double)g->layers * (double)g->hidden
-                              * ((double)(2 * (g->heads + g->kv_heads) * g->head_dim)
-                                 + 3.0 * (double)g->dense + 3.0 * (double)(j->arch.top_k * g->moe))
-                          + (double)g->hidden * (double)g->vocab;
-    const double passes = j->n_models * (j->score.local ? 2 : 1) + (j->base != NULL ? 1 : 0);
-    const double flops = 2 * active * tokens * passes;
-    const uint64_t need = gk_forward_memory(&j->arch, o);
-    gk_human bytes, memory, time;
+    const int passes = j->n_models * (j->score.local ? 2 : 1) + (j->base != NULL ? 1 : 0);
 
     announce_memory(j);
-    if (speed <= 0)
-        return; /* the pass will say what is missing */
-    gk_cli_talk(j->cli,
-                "%" PRIu64 " window%s of %" PRIu64 " tokens, %" PRIu64 " tokens; %s of weights "
-                "to read, about %s of memory; about %s of arithmetic (%.0f GFLOP/s a thread, "
-                "measured now)",
-                o->n_windows, o->n_windows == 1 ? "" : "s", o->ctx, o->n_windows * o->ctx,
-                gk_human_bytes(bytes, j->bytes), gk_human_bytes(memory, need),
-                gk_human_time(time, flops / (speed * o->threads)), speed / 1e9);
+    gk_pass_announce(j->cli, &j->arch, &j->score.forward, passes, j->bytes);
 }
 
 static bool write_logits(const job *j, const char *path)
@@ -363,19 +250,14 @@ static bool open_models(job *j)
 
     for (int m = 0; m <= also; m++) {
         const char *path = m == 0 ? j->cli->arg[0] : gk_cli_nth(j->cli, GK_OPT_ALSO, m - 1);
-        j->model[m] = gk_cli_model_whole(j->cli, path, j->err);
+        gk_arch arch;
+        j->model[m] = gk_pass_model(j->cli, path, m == 0 ? &j->arch : &arch, j->err);
         if (j->model[m] == NULL)
             return false;
         j->n_models = m + 1;
-        if (j->model[m]->config == NULL && j->model[m]->gguf != NULL)
-            return gk_fail(j->err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
-                           "there is no forward pass for the architecture '%.60s'",
-                           j->model[m]->gguf->arch);
         if (!gk_model_digest(j->model[m], false, j->digest[m], j->err))
             return false;
     }
-    if (!gk_arch_read(j->model[0]->config, &j->arch, j->err))
-        return false;
     return base == NULL
            || ((j->base = gk_cli_model_whole(j->cli, base, j->err)) != NULL
                && gk_model_digest(j->base, false, j->base_digest, j->err));
@@ -385,7 +267,8 @@ static bool prepare(job *j)
 {
     gk_forward_options *o = &j->score.forward;
 
-    if (!open_models(j) || !read_sources(j) || !set_switches(j) || !set_windows(j))
+    if (!open_models(j) || !read_sources(j) || !set_windows(j)
+        || !gk_pass_switches(j->cli, &j->arch, &o->switches, &j->preset, j->err))
         return false;
     j->protocol = gk_cli_choice(j->cli, GK_OPT_PROTOCOL, 0) == 0 ? "llama" : "paper";
     j->score.protocol = (gk_protocol)gk_cli_choice(j->cli, GK_OPT_PROTOCOL, 0);
@@ -393,7 +276,7 @@ static bool prepare(job *j)
     j->score.also = (const gk_catalog *const *)(j->model + 1);
     j->score.n_also = j->n_models - 1;
     j->score.base = j->base;
-    j->score.ids = j->ids.id;
+    j->score.ids = j->tokens.ids.id;
     j->score.local = gk_cli_has(j->cli, GK_OPT_LOCAL);
     j->score.kept = on_kept;
     j->score.resumed = on_resumed;
@@ -403,7 +286,7 @@ static bool prepare(job *j)
     o->n_streams = gk_score_streams(&j->score);
     o->spool = scratch_directory(j);
     o->stop = gk_cli_stop();
-    o->progress = on_progress;
+    o->progress = gk_pass_progress;
     j->bytes = bytes_to_read(j, o);
     if (gk_cli_has(j->cli, GK_OPT_LOGITS))
         j->score.logits = gk_alloc(o->ctx, j->arch.sizes.vocab * sizeof(float), j->err);
@@ -436,7 +319,7 @@ static int report(job *j, const gk_score *s)
 static void close_job(job *j)
 {
     gk_free(j->score.logits);
-    gk_ids_free(&j->ids);
+    gk_ids_free(&j->tokens.ids);
     gk_tokenizer_close(j->tokenizer);
     for (int m = 0; m < 1 + GK_MAX_ALSO; m++)
         gk_catalog_close(j->model[m]);

@@ -28,6 +28,7 @@ int cmd_quantize(const gk_cli *cli)
     gk_plan_options options = {
         .max_shard_bytes = gk_cli_uint(cli, GK_OPT_MAX_SHARD_SIZE, 0),
         .method = (gk_method)gk_cli_choice(cli, GK_OPT_METHOD, GK_METHOD_SEARCH),
+        .hessian_block = gk_cli_uint(cli, GK_OPT_HESSIAN_BLOCK, 0),
         .strict = gk_cli_has(cli, GK_OPT_STRICT),
         .no_engine_check = gk_cli_has(cli, GK_OPT_NO_ENGINE_CHECK),
         .check_values = true,

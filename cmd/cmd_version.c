@@ -10,7 +10,7 @@
 
 #include "cmd/cli.h"
 #include "quant/kernels.h"
-#include "verify/blas.h"
+#include "quant/blas.h"
 
 #if defined __clang__
 #define COMPILER "clang " __clang_version__

@@ -2,7 +2,7 @@
 #ifndef GK_CMD_EVAL_H
 #define GK_CMD_EVAL_H
 
-#include "cmd/cli.h"
+#include "cmd/pass.h"
 #include "cmd/table.h"
 #include "formats/hash.h"
 #include "verify/score.h"
@@ -26,12 +26,10 @@ typedef struct gk_eval {
     gk_eval_text *text; /* [n_texts] what was read, a file each */
     int n_texts;
     gk_tokenizer *tokenizer; /* NULL with --token-ids */
-    gk_ids ids;
+    gk_pass_text tokens;
     gk_score_job score;
     gk_arch arch;
     const char *preset, *protocol;
-    bool has_bos;
-    uint32_t bos;
     uint64_t all_windows; /* of the text                */
     uint64_t bytes;       /* of weights that will be read */
     double start, seconds;

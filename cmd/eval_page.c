@@ -226,7 +226,7 @@ static void add_worst(const gk_eval *j, const gk_score *s, int m, gk_text *t)
         gk_text_printf(
             t,
             "<div>%.4f nats, window %" PRIu64 ", position %" PRIu64 ", token %" PRIu32 "</div>\n",
-            f->token_kld[worst[i]], window, at, j->ids.id[window * j->score.forward.ctx + at + 1]);
+            f->token_kld[worst[i]], window, at, j->tokens.ids.id[window * j->score.forward.ctx + at + 1]);
         if (token.data != NULL) {
             gk_text_str(t, "<blockquote>");
             gk_html_text(t, before.data == NULL ? "" : before.data, before.len);

@@ -30,7 +30,7 @@ static void flatten(gk_text *t)
 void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_t n,
                    gk_text *before, gk_text *token)
 {
-    const uint32_t *ids = j->ids.id + window * j->score.forward.ctx;
+    const uint32_t *ids = j->tokens.ids.id + window * j->score.forward.ctx;
     const uint64_t from = position + 1 > n ? position + 1 - n : 0;
     gk_err none = {0};
 

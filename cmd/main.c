@@ -18,7 +18,7 @@ static const gk_command commands[] = {
      "grokkit audit grok-2/\n"
      "grokkit audit grok-2/ --no-values --json\n",
      "Exit status 0 means that nothing was found, 1 that something was, 3 that a file is "
-     "malformed.",
+     "malformed, 6 that its format is not supported.",
      cmd_audit},
     {"hash", GK_CMD_HASH, 1, 1, "MODEL", "SHA-256 of every file and every merged tensor",
      "grokkit hash grok-2/ > grok-2.sha256\n"
@@ -37,6 +37,13 @@ static const gk_command commands[] = {
      "Norms, router, embeddings and lm_head stay as they are unless a rule names them. OUT gets "
      "everything an engine needs: weights, index, config.json, tokenizer, licence.",
      cmd_quantize},
+    {"calibrate", GK_CMD_CALIBRATE, 1, 1000, "MODEL TEXT...",
+     "one pass over texts: what the inputs of every matrix look like",
+     "grokkit calibrate grok-2/ wiki.txt -o grok-2.imatrix.gguf\n"
+     "grokkit quantize grok-2/ grok-2-int4/ --stats grok-2.imatrix.gguf\n",
+     "The file is an imatrix that llama-quantize takes, too. A run that was stopped goes on behind "
+     "the last finished layer with --resume, to the same bytes.",
+     cmd_calibrate},
     {"eval", GK_CMD_EVAL, 1, 1, "MODEL", "perplexity, and the drift against another model",
      "grokkit eval grok-2/ --text wiki.txt\n"
      "grokkit eval grok-2-int4/ --base grok-2/ --text wiki.txt --gate 'kld.mean<=0.02'\n"

@@ -2,6 +2,7 @@
 #include "cmd/cli.h"
 
 #define WRITERS (GK_CMD_CONVERT | GK_CMD_QUANTIZE)
+#define PASSES  (GK_CMD_EVAL | GK_CMD_CALIBRATE) /* those that run the forward pass */
 
 static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_TENSORS] = {
@@ -73,15 +74,22 @@ static const gk_option options[GK_N_OPTS] = {
         .help = "rules from a file, one 'REGEX = S' a line, after those of --rule",
     },
     [GK_OPT_METHOD] = {
-        .name = "method", .kind = GK_KIND_CHOICE, .choice = {"rtn", "search"},
+        .name = "method", .kind = GK_KIND_CHOICE, .choice = {"rtn", "search", "gptq"},
         .commands = GK_CMD_QUANTIZE,
-        .help = "how integer scales are chosen: from the largest value, or by least squared "
-                "error; FP8, FP4 and MLX have one rule each",
+        .help = "how integer codes are chosen: scales from the largest value, or by least squared "
+                "error; gptq: then code by code for the inputs of calibrate's --stats FILE; FP8, "
+                "FP4 and MLX have one rule each",
     },
     [GK_OPT_STATS] = {
         .name = "stats", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_QUANTIZE,
-        .help = "E[x^2] of the inputs of each matrix, which weighs errors: an imatrix of "
-                "llama.cpp, GGUF or .dat; --scheme Q2_K_S needs it",
+        .help = "E[x^2] of the inputs of each matrix, which weighs errors: what calibrate made, "
+                "or an imatrix of llama.cpp, GGUF or .dat; --scheme Q2_K_S needs it",
+    },
+    [GK_OPT_HESSIAN_BLOCK] = {
+        .name = "hessian-block", .kind = GK_KIND_UINT, .metavar = "N", .min = 1,
+        .commands = GK_CMD_QUANTIZE,
+        .help = "--method gptq: take columns as independent that are not in one block of N; "
+                "without it only where half of --memory cannot hold whole Hessians",
     },
     [GK_OPT_DTYPE] = {
         .name = "dtype", .kind = GK_KIND_CHOICE, .choice = {"bf16", "f16", "f32"},
@@ -116,17 +124,31 @@ static const gk_option options[GK_N_OPTS] = {
         .help = "print the plan with all sizes and write nothing",
     },
     [GK_OPT_RESUME] = {
-        .name = "resume", .commands = WRITERS | GK_CMD_EVAL,
+        .name = "resume", .commands = WRITERS | PASSES,
         .help = "go on where the same job was interrupted; nothing to go on with: start; eval also "
                 "keeps what is done after every layer",
     },
     [GK_OPT_BREAK_LOCK] = {
-        .name = "break-lock", .commands = WRITERS,
+        .name = "break-lock", .commands = WRITERS | GK_CMD_CALIBRATE,
         .help = "take a lock of OUT whose holder is known to be dead",
     },
     [GK_OPT_FORCE] = {
-        .name = "force", .letter = 'f', .commands = WRITERS,
+        .name = "force", .letter = 'f', .commands = WRITERS | GK_CMD_CALIBRATE,
         .help = "replace OUT when it exists, once the new one is complete",
+    },
+    [GK_OPT_OUTPUT] = {
+        .name = "output", .letter = 'o', .kind = GK_KIND_STRING, .metavar = "FILE",
+        .commands = GK_CMD_CALIBRATE,
+        .help = "the file to write, NAME.gguf; default: MODEL's name and .imatrix.gguf, here",
+    },
+    [GK_OPT_TOKENS] = {
+        .name = "tokens", .kind = GK_KIND_UINT, .metavar = "N", .min = 2,
+        .commands = GK_CMD_CALIBRATE, .help = "read the first N tokens at most, in whole windows",
+    },
+    [GK_OPT_IMATRIX] = {
+        .name = "imatrix", .commands = GK_CMD_CALIBRATE,
+        .help = "nothing but what llama-imatrix writes: no tokens, no choices of the router, no "
+                "inputs of the head",
     },
     [GK_OPT_TEXT] = {
         .name = "text", .kind = GK_KIND_STRING, .repeatable = true, .metavar = "FILE",
@@ -149,7 +171,7 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_CTX] = {
         .name = "ctx", .kind = GK_KIND_UINT, .metavar = "N", .min = 2, .max = 1u << 20,
-        .commands = GK_CMD_EVAL, .help = "tokens in a window",
+        .commands = PASSES, .help = "tokens in a window",
     },
     [GK_OPT_WINDOWS] = {
         .name = "windows", .kind = GK_KIND_UINT, .metavar = "N", .min = 1,
@@ -163,7 +185,7 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_PRESET] = {
         .name = "preset", .kind = GK_KIND_CHOICE,
         .choice = {"sglang", "llama.cpp", "llama.cpp-plain", "vllm", "grok1"},
-        .commands = GK_CMD_EVAL,
+        .commands = PASSES,
         .help = "compute what this engine computes; the switches below override",
     },
     [GK_OPT_GATE] = {
@@ -176,37 +198,37 @@ static const gk_option options[GK_N_OPTS] = {
         .help = "write the logits of the first window, float32 [T, V]",
     },
     [GK_OPT_TOKEN_IDS] = {
-        .name = "token-ids", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = GK_CMD_EVAL,
-        .help = "one window of ids, separated by white space, in place of --text",
+        .name = "token-ids", .kind = GK_KIND_STRING, .metavar = "FILE", .commands = PASSES,
+        .help = "one window of ids, separated by white space, in place of a text",
     },
     [GK_OPT_GELU] = {
         .name = "gelu", .kind = GK_KIND_CHOICE, .choice = {"erf", "tanh"},
-        .commands = GK_CMD_EVAL, .help = "form of the activation",
+        .commands = PASSES, .help = "form of the activation",
     },
     [GK_OPT_ROPE] = {
         .name = "rope", .kind = GK_KIND_CHOICE,
         .choice = {"config", "original", "yarn", "yarn_log", "theta_scale"},
-        .commands = GK_CMD_EVAL, .help = "how positions are scaled",
+        .commands = PASSES, .help = "how positions are scaled",
     },
     [GK_OPT_ROPE_MAGNITUDE] = {
         .name = "rope-magnitude", .kind = GK_KIND_CHOICE, .choice = {"off", "on"},
-        .commands = GK_CMD_EVAL, .help = "scale rotated q and k by 1 + 0.1 ln(factor)",
+        .commands = PASSES, .help = "scale rotated q and k by 1 + 0.1 ln(factor)",
     },
     [GK_OPT_RENORM] = {
         .name = "renorm", .kind = GK_KIND_CHOICE, .choice = {"off", "on"},
-        .commands = GK_CMD_EVAL, .help = "let the weights of the chosen experts sum to 1",
+        .commands = PASSES, .help = "let the weights of the chosen experts sum to 1",
     },
     [GK_OPT_ROUTER_CAP] = {
         .name = "router-cap", .kind = GK_KIND_CHOICE, .choice = {"off", "on"},
-        .commands = GK_CMD_EVAL, .help = "cap the router's logits before its softmax",
+        .commands = PASSES, .help = "cap the router's logits before its softmax",
     },
     [GK_OPT_TEMPERATURE] = {
         .name = "temperature", .kind = GK_KIND_CHOICE, .choice = {"off", "on"},
-        .commands = GK_CMD_EVAL, .help = "scale attention scores by position",
+        .commands = PASSES, .help = "scale attention scores by position",
     },
     [GK_OPT_FINAL_ORDER] = {
         .name = "final-order", .kind = GK_KIND_CHOICE, .choice = {"scale-cap", "cap-scale"},
-        .commands = GK_CMD_EVAL, .help = "order of scale and cap on the logits",
+        .commands = PASSES, .help = "order of scale and cap on the logits",
     },
     [GK_OPT_DECODE] = {
         .name = "decode", .letter = 'd', .commands = GK_CMD_TOKENIZE,

@@ -15,6 +15,7 @@
 #include "quant/run.h"
 #include "quant/standing.h"
 #include "quant/stats.h"
+#include "verify/inputs.h"
 
 typedef struct job {
     const gk_cli   *cli;
@@ -152,19 +153,12 @@ static void add_totals(const job *j, gk_text *t)
 
 static void add_files(const job *j, gk_text *t)
 {
-    const gk_plan *p = j->plan;
-    const uint64_t n_texts = (uint64_t)p->n_texts;
-
     gk_json_open(t, "files", '[');
-    for (uint64_t i = 0; i < p->shards.n + n_texts + gk_plan_extras(p); i++) {
-        const uint64_t k = i - p->shards.n, x = k - n_texts;
+    for (uint64_t i = 0; i < gk_plan_n_files(j->plan); i++) {
+        uint64_t bytes;
         gk_json_open(t, NULL, '{');
-        gk_json_string(t, "name", i < p->shards.n ? p->shards.shard[i].name
-                                  : k < n_texts   ? p->text[k].name
-                                                  : p->from->extra[x].name);
-        gk_json_uint(t, "bytes", i < p->shards.n ? p->shards.shard[i].bytes
-                                 : k < n_texts   ? p->text[k].bytes
-                                                 : p->from->extra[x].bytes);
+        gk_json_string(t, "name", gk_plan_file(j->plan, i, &bytes));
+        gk_json_uint(t, "bytes", bytes);
         if (j->done)
             gk_json_string(t, "sha256", j->result.file[i].sha256[0] != '\0'
                                             ? j->result.file[i].sha256 : NULL);
@@ -229,8 +223,12 @@ static void on_progress(void *context, uint64_t bytes, const char *tensor)
 static bool run(job *j, gk_err *err)
 {
     const gk_cli *cli = j->cli;
-    const gk_run_options options = {
-        .hash = (gk_hash_mode)gk_cli_choice(cli, GK_OPT_HASH, GK_HASH_OUTPUT),
+    const gk_forward_options forward = {.threads = cli->threads,
+                                        .memory_bytes = cli->memory / 4,
+                                        .stop = gk_cli_stop()};
+    gk_input_pass *pass = NULL;
+    gk_inputs inputs;
+    gk_run_options options = {
         .verify = gk_cli_has(cli, GK_OPT_VERIFY),
         .force = gk_cli_has(cli, GK_OPT_FORCE),
         .resume = gk_cli_has(cli, GK_OPT_RESUME),
@@ -239,13 +237,26 @@ static bool run(job *j, gk_err *err)
         .progress = on_progress,
     };
 
+    if (j->plan->n_phases > 0) {
+        pass = gk_input_pass_new(j->model, j->plan->options.stats, &forward, err);
+        if (pass == NULL)
+            return false;
+        inputs = gk_input_pass_ask(pass);
+        options.inputs = &inputs;
+    }
     gk_progress_begin(cli, cli->command->id == GK_CMD_CONVERT ? "converting" : "quantizing",
                       GK_UNIT_BYTES, j->plan->input_bytes * (options.verify ? 2 : 1));
     j->done = gk_run(j->plan, j->out, &options, &j->result, err);
     gk_progress_end();
+    gk_input_pass_free(pass);
     if (j->result.kept)
         gk_cli_talk(cli, "%s keeps what is done: the same command with --resume goes on",
                     j->partial);
+    if (j->result.n_unsolved > 0
+        && !gk_findings_addf(&j->plan->notes, "inputs", GK_WARN, NULL, NULL, err,
+                             "%" PRIu64 " matrices were rounded each by itself: the texts gave them "
+                             "no inputs, or none that GPTQ can use", j->result.n_unsolved))
+        return false;
     return j->done && gk_run_outliers(j->plan, &j->result, &j->plan->notes, err);
 }
 
@@ -297,22 +308,6 @@ static bool may_write_files(const job *j, bool force, gk_err *err)
             ok = gk_output_allowed(path, j->model->input[k].file->path, force, err);
     }
     gk_arena_free(a);
-    return ok;
-}
-
-/* OUT must stay clear of all that is read; in a model of links that lies elsewhere. */
-static bool may_write(const job *j, bool force, gk_err *err)
-{
-    const gk_catalog *c = j->model;
-    bool ok = gk_output_allowed(j->out, j->cli->arg[0], force, err)
-              && (c->directory == NULL || gk_output_allowed(j->out, c->directory, force, err));
-
-    /* the paths of an archive's members are names in it: the archive is the operand */
-    for (uint64_t i = 0; ok && c->archive == NULL && i < c->n_inputs; i++)
-        ok = gk_output_allowed(j->out, c->input[i].file->path, force, err);
-    for (uint64_t i = 0; ok && i < c->n_extras; i++)
-        ok = c->extra[i].path == NULL
-             || gk_output_allowed(j->out, c->extra[i].path, force, err);
     return ok;
 }
 
@@ -386,6 +381,7 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
 
     options->threads = cli->threads;
     options->memory_bytes = cli->memory;
+    options->hash = (gk_hash_mode)gk_cli_choice(cli, GK_OPT_HASH, GK_HASH_OUTPUT);
     options->gguf_rope = (gk_gguf_rope)(1 + gk_cli_choice(cli, GK_OPT_GGUF_ROPE, -1));
     if (dtype != NULL && gk_scheme_parse(dtype, &plain, &err))
         options->plain = &plain;
@@ -395,19 +391,21 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     options->stats = read;
     bool ok = j.model != NULL && (stats == NULL || read != NULL)
               && gguf_name(&j, options, j.model->arena, &err)
-              && (dry || gk_cli_has(cli, GK_OPT_RESUME) || may_write(&j, force, &err));
+              && (dry || gk_cli_has(cli, GK_OPT_RESUME)
+                  || gk_model_output_allowed(j.model, j.out, force, &err));
     ok = ok && (options->target->is_gguf || gk_model_drop_code(j.model, &code, &err))
          && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
          && (options->target->is_gguf || note_left_out(&j, code, &err))
          && (dry || take_up(&j, force, &err))
          && (dry || j.finished
-             || (may_write(&j, force, &err) && may_write_files(&j, force, &err)));
+             || (gk_model_output_allowed(j.model, j.out, force, &err)
+                 && may_write_files(&j, force, &err)));
     if (ok)
         for (uint64_t i = 0; i < j.model->findings.n; i++)
             gk_cli_talk(cli, "%s%s%s", j.model->findings.row[i].file,
                         j.model->findings.row[i].file[0] != '\0' ? ": " : "",
                         j.model->findings.row[i].text);
-    if (ok && dry && !may_write(&j, force, &later))
+    if (ok && dry && !gk_model_output_allowed(j.model, j.out, force, &later))
         gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);
     ok = ok && (dry || j.finished || (check_space(&j, &err) && run(&j, &err)));
     if (ok && cli->json) {

@@ -400,11 +400,31 @@ static void put_llama_like(maker *m, const char *architecture, const char *type)
     put_token(m, "tokenizer.ggml.eos_token_id", "eos_token_id");
 }
 
+/* Keys of a model of any architecture. */
+static bool check_common(gk_catalog *c, gk_err *err)
+{
+    static const char arch[] = "general.architecture", merges[] = "tokenizer.ggml.merges";
+    const char *file = c->gguf->file->name;
+    char *model = gk_gguf_string(c->gguf, "tokenizer.ggml.model", c->arena, NULL, err);
+
+    if (err->code != GK_OK)
+        return false;
+    if (c->gguf->arch[0] == '\0'
+        && !gk_findings_addf(&c->findings, "keys", GK_WARN, file, arch, err,
+                             "missing, or no string: llama.cpp refuses the file without it"))
+        return false;
+    return model == NULL || strcmp(model, "gpt2") != 0 || gk_gguf_find(c->gguf, merges) != NULL
+           || gk_findings_addf(&c->findings, "keys", GK_WARN, file, merges, err,
+                               "missing: llama.cpp refuses a gpt2 vocabulary without it");
+}
+
 bool gk_gguf_config(gk_catalog *c, gk_err *err)
 {
     maker m = {.c = c, .g = c->gguf, .text = {.indent = 2}, .err = err, .ok = true};
     const char *arch = c->gguf == NULL ? "" : c->gguf->arch;
 
+    if (c->gguf != NULL && !check_common(c, err))
+        return false;
     gk_json_open(&m.text, NULL, '{');
     if (strcmp(arch, "grok") == 0)
         put_grok(&m);

@@ -15,6 +15,7 @@
 
 #include "formats/checked.h"
 #include "formats/gguf_cursor.h"
+#include "formats/names.h"
 #include "formats/reader.h"
 
 #define MAX_ALIGNMENT     (1u << 20)
@@ -72,12 +73,6 @@ bool gk_gguf_type_id(gk_dtype dtype, uint32_t *id)
 
 /* ---- reading keys ---------------------------------------------------------------- */
 
-/* A set of names, to notice the second. */
-typedef struct names {
-    const char **slot;
-    uint64_t n_slots, n;
-} names;
-
 typedef struct reader {
     gk_catalog *c;
     gk_gguf_cursor k;
@@ -87,7 +82,7 @@ typedef struct reader {
     uint64_t first; /* index of this file's first entry */
     uint64_t n_tensors, n_keys, data_off;
     uint64_t bad_bools, first_bad_bool;
-    names seen;
+    gk_names seen;
     uint32_t input;
     gk_err *err;
 } reader;
@@ -96,38 +91,6 @@ static bool warn(reader *r, gk_severity severity, const char *about, const char 
 {
     return gk_findings_addf(&r->c->findings, "header", severity, r->k.file->name, about, r->err,
                             "%s", text);
-}
-
-static const char **slot_of(const names *s, const char *name)
-{
-    uint64_t at = gk_name_hash(name) & (s->n_slots - 1);
-
-    while (s->slot[at] != NULL && strcmp(s->slot[at], name) != 0)
-        at = (at + 1) & (s->n_slots - 1);
-    return &s->slot[at];
-}
-
-/* Enters a name (not copied); *twice tells that it stood there already. */
-static bool enter_name(names *s, const char *name, bool *twice, gk_err *err)
-{
-    if ((s->n + 1) * 2 > s->n_slots) {
-        names larger = {.n_slots = s->n_slots == 0 ? 256 : s->n_slots * 2, .n = s->n};
-        larger.slot = gk_alloc(larger.n_slots, sizeof *larger.slot, err);
-        if (larger.slot == NULL)
-            return false;
-        for (uint64_t i = 0; i < larger.n_slots; i++)
-            larger.slot[i] = NULL;
-        for (uint64_t i = 0; i < s->n_slots; i++)
-            if (s->slot[i] != NULL)
-                *slot_of(&larger, s->slot[i]) = s->slot[i];
-        gk_free(s->slot);
-        *s = larger;
-    }
-    const char **slot = slot_of(s, name);
-    *twice = *slot != NULL;
-    s->n += !*twice;
-    *slot = name;
-    return true;
 }
 
 /* Takes len bytes as a name to keep: NUL bytes become the text \x00, all else stays. */
@@ -314,7 +277,7 @@ static bool read_key(reader *r, gk_gguf_value *v)
         return gk_gguf_failed(&r->k);
     }
     v->key = take_name(r, len, &odd, &utf8);
-    if (v->key == NULL || !enter_name(&r->seen, v->key, &twice, r->err))
+    if (v->key == NULL || !gk_names_enter(&r->seen, v->key, &twice, r->err))
         return false;
     if (twice) {
         gk_fail(r->err, GK_ERR_FORMAT, off, "duplicate: the key stands twice in the header");
@@ -344,8 +307,7 @@ static bool read_keys(reader *r)
         r->value = rows;
         r->value[r->n_values++] = v;
     }
-    gk_free(r->seen.slot); /* the same serves for the tensors */
-    r->seen = (names){0};
+    gk_names_free(&r->seen); /* the same serves for the tensors */
     return true;
 }
 
@@ -553,7 +515,7 @@ static bool read_info(reader *r)
         return gk_gguf_failed(&r->k);
     }
     s.name = take_name(r, len, &s.odd_name, &utf8);
-    if (s.name == NULL || !enter_name(&r->seen, s.name, &twice, r->err))
+    if (s.name == NULL || !gk_names_enter(&r->seen, s.name, &twice, r->err))
         return false;
     if (twice) {
         gk_fail(r->err, GK_ERR_FORMAT, off, "duplicate: the name stands twice in the header");
@@ -683,7 +645,7 @@ bool gk_gguf_read(gk_catalog *c, uint64_t input, gk_err *err)
         gk_fail_at(err, file->name, NULL);
         c->n_stored = r.first;
     }
-    gk_free(r.seen.slot);
+    gk_names_free(&r.seen);
     gk_free(r.value);
     gk_free(window);
     return ok;

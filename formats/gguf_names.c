@@ -367,9 +367,9 @@ bool gk_gguf_adopt(gk_catalog *c, gk_err *err)
 {
     const unsigned arch = arch_of(c->gguf);
 
-    if (arch == 0)
-        return gk_tensors_from_all(c, err);
-    return gk_gguf_config(c, err) && name_all(c, arch, err);
+    if (!gk_gguf_config(c, err))
+        return false;
+    return arch == 0 ? gk_tensors_from_all(c, err) : name_all(c, arch, err);
 }
 
 /* ---- the other way --------------------------------------------------------------- */

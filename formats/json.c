@@ -32,6 +32,54 @@ static void use_our_memory(void)
         json_set_alloc_funcs(jansson_alloc, gk_free);
 }
 
+/* A copy of the text in which an integer of 19 digits or more is a real, "e0" behind it: jansson
+ * refuses integers past 64 bits, and transformers writes one into most of its
+ * tokenizer_config.json ("model_max_length": 1000000000000000019884624838656). Who asks for an
+ * integer there is told that it is none. */
+static char *without_long_integers(const char *text, size_t len, size_t *n)
+{
+    char *out = jansson_alloc(len + len / 8 + 2);
+    bool in_string = false;
+
+    *n = 0;
+    for (size_t i = 0; out != NULL && i < len;) {
+        size_t digits = 0;
+        while (!in_string && i + digits < len && text[i + digits] >= '0' && text[i + digits] <= '9')
+            digits++;
+        const char after = i + digits < len ? text[i + digits] : ' ';
+        const bool part = i > 0 && strchr(".eE+", text[i - 1]) != NULL; /* of a real */
+        if (digits == 0 && text[i] == '"')
+            in_string = !in_string;
+        const size_t take = digits > 0                                    ? digits
+                            : in_string && text[i] == '\\' && i + 1 < len ? 2
+                                                                          : 1;
+        memcpy(out + *n, text + i, take);
+        *n += take;
+        i += take;
+        if (digits >= 19 && !part && strchr(".eE", after) == NULL) {
+            memcpy(out + *n, "e0", 2);
+            *n += 2;
+        }
+    }
+    return out;
+}
+
+static json_t *load(const char *text, size_t len, json_error_t *reason)
+{
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
+    json_t *root = json_loadb(text, len, flags, reason);
+    json_error_t again;
+    size_t n;
+
+    if (root != NULL || json_error_code(reason) != json_error_numeric_overflow)
+        return root;
+    char *copy = without_long_integers(text, len, &n);
+    if (copy != NULL)
+        root = json_loadb(copy, n, flags, &again); /* *reason keeps the place in the text */
+    gk_free(copy);
+    return root;
+}
+
 gk_json *gk_json_parse(const char *text, uint64_t len, const char *name, gk_err *err)
 {
     json_error_t reason = {0}; /* of the code, jansson sets no default */
@@ -50,7 +98,7 @@ gk_json *gk_json_parse(const char *text, uint64_t len, const char *name, gk_err 
     if (!gk_scan_skip(&s) || !gk_scan_done(&s))
         return gk_fail_at(err, name, NULL), NULL;
     memory_ended = false;
-    json_t *root = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &reason);
+    json_t *root = load(text, (size_t)len, &reason);
     if (root == NULL) {
         gk_fail(err, memory_ended ? GK_ERR_NOMEM : GK_ERR_FORMAT, (uint64_t)reason.position,
                 "JSON: line %d, column %d: %s", reason.line, reason.column,

@@ -8,18 +8,22 @@
  * Source: huggingface/safetensors README.md (Format) and safetensors/src/tensor.rs
  * @24b0b28. Refused, as there: offsets that leave a hole, overlap or do not end
  * with the file; a size that is not shape x dtype; unknown dtypes. Refused beyond
- * it: duplicate names. The header is walked through a small window, so opening
- * takes a fixed amount of memory for each entry, however long the text is. */
+ * it: duplicate names, where it takes the last entry when the offsets allow it. Of
+ * duplicate metadata keys, too, it takes the last value: a finding. The header is walked
+ * through a small window, so opening takes a fixed amount of memory for each entry,
+ * however long the text is. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/checked.h"
+#include "formats/names.h"
 #include "formats/reader.h"
 #include "formats/scan.h"
 
-#define MAX_HEADER_BYTES 100000000u
+#define MAX_HEADER_BYTES  100000000u
+#define MAX_METADATA_KEYS 1000000u
 
 typedef struct reader {
     gk_catalog *c;
@@ -91,21 +95,74 @@ static bool is_word(const gk_text *t, const char *word)
     return t->len == strlen(word) && memcmp(t->data, word, (size_t)t->len) == 0;
 }
 
+/* A name as kept: NUL bytes become the text \x00, all else stays. */
+static char *keep_text(const gk_text *t, gk_arena *a, gk_err *err)
+{
+    gk_text safe = {0};
+    char *kept = NULL;
+
+    if (memchr(t->data, '\0', (size_t)t->len) == NULL)
+        return gk_arena_strn(a, t->data, t->len, err);
+    for (uint64_t i = 0; i < t->len; i++)
+        if (t->data[i] == '\0')
+            gk_text_str(&safe, "\\x00");
+        else
+            gk_text_char(&safe, t->data[i]);
+    if (gk_text_ok(&safe, err))
+        kept = gk_arena_strn(a, safe.data, safe.len, err);
+    gk_text_free(&safe);
+    return kept;
+}
+
+/* What stands in __metadata__, but for its values. */
+typedef struct metadata {
+    gk_arena *arena; /* of the keys */
+    gk_names  seen;
+    uint64_t  n, n_twice;
+    char      twice[64]; /* the first of them */
+} metadata;
+
+static bool read_pair(reader *r, metadata *m)
+{
+    bool twice = false;
+
+    if (!gk_scan_key(&r->scan, &r->word))
+        return false;
+    if (m->n++ == MAX_METADATA_KEYS)
+        return gk_fail(r->err, GK_ERR_LIMIT, r->scan.pos, "more than %u keys in __metadata__",
+                       MAX_METADATA_KEYS);
+    if (is_word(&r->word, "format"))
+        r->c->input[r->input].has_format = true;
+    const char *key = keep_text(&r->word, m->arena, r->err);
+    if (key == NULL || !gk_names_enter(&m->seen, key, &twice, r->err))
+        return false;
+    if (twice && m->n_twice++ == 0)
+        snprintf(m->twice, sizeof m->twice, "%s", key);
+    return gk_scan_string(&r->scan, &r->word);
+}
+
 static bool read_metadata(reader *r)
 {
-    bool ok = !r->saw_metadata;
+    metadata m = {0};
 
-    if (!ok)
+    if (r->saw_metadata)
         return gk_scan_fail(&r->scan, "duplicate key \"__metadata__\"");
     r->saw_metadata = true;
-    ok = gk_scan_open(&r->scan, '{');
-    while (ok && gk_scan_more(&r->scan)) {
-        ok = gk_scan_key(&r->scan, &r->word);
-        if (ok && is_word(&r->word, "format"))
-            r->c->input[r->input].has_format = true;
-        ok = ok && gk_scan_string(&r->scan, &r->word);
-    }
-    return ok && !r->scan.failed;
+    if (gk_scan_peek(&r->scan) == 'n') /* null is none to the reference reader */
+        return gk_scan_skip(&r->scan);
+    m.arena = gk_arena_new(r->err);
+    bool ok = m.arena != NULL && gk_scan_open(&r->scan, '{');
+    while (ok && gk_scan_more(&r->scan))
+        ok = read_pair(r, &m);
+    ok = ok && !r->scan.failed
+         && (m.n_twice == 0
+             || gk_findings_addf(&r->c->findings, "header", GK_WARN, file_of(r)->name, NULL, r->err,
+                                 "duplicate keys in __metadata__ (%" PRIu64
+                                 ", the first is \"%s\"): readers take the last value",
+                                 m.n_twice, m.twice));
+    gk_names_free(&m.seen);
+    gk_arena_free(m.arena);
+    return ok;
 }
 
 static bool read_shape(reader *r, uint64_t *dim, gk_stored *s)
@@ -213,27 +270,13 @@ static bool read_member(reader *r, gk_stored *s, uint64_t *dim, uint64_t range[2
     }
 }
 
-/* The name as kept: NUL bytes become the text \x00, all else stays. */
 static char *keep_name(reader *r, bool *odd)
 {
-    gk_text safe = {0};
-    char *name = NULL;
-
     *odd = r->name.len == 0;
     for (uint64_t i = 0; i < r->name.len; i++)
         if ((unsigned char)r->name.data[i] < 0x20 || r->name.data[i] == 0x7F)
             *odd = true;
-    if (memchr(r->name.data, '\0', (size_t)r->name.len) == NULL)
-        return gk_arena_strn(r->c->arena, r->name.data, r->name.len, r->err);
-    for (uint64_t i = 0; i < r->name.len; i++)
-        if (r->name.data[i] == '\0')
-            gk_text_str(&safe, "\\x00");
-        else
-            gk_text_char(&safe, r->name.data[i]);
-    if (gk_text_ok(&safe, r->err))
-        name = gk_arena_strn(r->c->arena, safe.data, safe.len, r->err);
-    gk_text_free(&safe);
-    return name;
+    return keep_text(&r->name, r->c->arena, r->err);
 }
 
 static const uint64_t *keep_shape(reader *r, const uint64_t *dim, int ndim)

@@ -334,6 +334,27 @@ static bool say_refused(file *x, const gk_pickled *node, const char *name)
     return gk_findings_add(&x->t->c->findings, &row, x->err);
 }
 
+/* Whether a storage or an array lies in what an unknown call was given. True, too, for what is
+ * too deep or too large to look through. */
+static bool may_hold_weights(file *x, const gk_pickled *node, int depth)
+{
+    const gk_pickled *item;
+    gk_pickle_iter it = {0};
+
+    if (node->kind == GK_PICKLE_PERSISTENT || gk_pickle_is_call(node, "numpy*", "_reconstruct")
+        || depth > MAX_NESTING || ++x->n_seen > GK_MAX_PICKLE_NODES)
+        return true;
+    if (node->kind == GK_PICKLE_CALL
+        && (may_hold_weights(x, node->callable, depth + 1)
+            || may_hold_weights(x, node->args, depth + 1)
+            || (node->state != NULL && may_hold_weights(x, node->state, depth + 1))))
+        return true;
+    while (gk_pickle_next(node, &it, &item))
+        if (may_hold_weights(x, item, depth + 1))
+            return true;
+    return false;
+}
+
 static bool walk(file *x, const gk_pickled *dict, const char *prefix, int depth);
 
 static bool read_value(file *x, const gk_pickled *value, const char *name, int depth)
@@ -346,8 +367,8 @@ static bool read_value(file *x, const gk_pickled *value, const char *name, int d
         return read_tensor(x, value, name);
     if (is_dict(value))
         return walk(x, value, name, depth + 1);
-    if (value->kind == GK_PICKLE_CALL)
-        return say_refused(x, value, name);
+    if (value->kind == GK_PICKLE_CALL) /* a warning names its global: a Namespace of options, say */
+        return !may_hold_weights(x, value, depth) || say_refused(x, value, name);
     /* numbers and texts beside the weights are left alone, but not what may be tensors */
     if (value->kind == GK_PICKLE_LIST || value->kind == GK_PICKLE_TUPLE)
         while (ok && gk_pickle_next(value, &it, &item))

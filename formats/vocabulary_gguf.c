@@ -5,7 +5,7 @@
  *   tokenizer.ggml.tokens       strings; of gpt2 in GPT-2's alphabet, specials verbatim
  *   tokenizer.ggml.token_type   integers, optional: all normal
  *   tokenizer.ggml.scores       numbers, optional
- *   tokenizer.ggml.merges       "left right", optional
+ *   tokenizer.ggml.merges       "left right"; a llama vocabulary has none
  *   tokenizer.ggml.add_space_prefix, remove_extra_whitespaces   of llama; true, false
  *   tokenizer.ggml.{bos,eos,unknown,padding,seperator}_token_id (sic), add_{bos,eos}_token
  *   tokenizer.chat_template
@@ -179,7 +179,11 @@ static bool read_gpt2(walk *w)
     if (v->n_patterns == 0)
         v->cannot = gk_arena_printf(v->arena, w->err, "the pre-tokenizer '%.60s' is unknown here",
                                     v->pre);
-    return (v->n_patterns > 0 || v->cannot != NULL) && read_merges(w);
+    if ((v->n_patterns == 0 && v->cannot == NULL) || !read_merges(w))
+        return false;
+    if (!v->has_merges && v->cannot == NULL)
+        v->cannot = gk_arena_printf(v->arena, w->err, "%s", "it brings no merges");
+    return v->has_merges || v->cannot != NULL;
 }
 
 static bool read_model(walk *w, const char *model)

@@ -88,15 +88,24 @@ static bool decode(const gk_coding *c)
     return true;
 }
 
+/* Kernels of other names ("gemv", "gemv_fast", "marlin") want their codes in another order. */
+static bool is_gemm(const gk_catalog *c)
+{
+    const char *version = gk_json_text(
+        gk_json_get(gk_json_get(c->config, "quantization_config"), "version"), NULL);
+
+    return version == NULL
+           || (strcasestr(version, "gemv") == NULL && strcasestr(version, "marlin") == NULL);
+}
+
 /* GPTQ's tensors have the same names, but its qweight is as wide as its scales. */
 static bool infer(const gk_catalog *c, const gk_tensor *const from[GK_MAX_PARTS], uint64_t dim[2],
                   gk_scheme *out)
 {
     const gk_tensor *w = from[QWEIGHT], *scales = from[SCALES];
 
-    (void)c;
     if (w->ndim != 2 || w->dim[0] == 0 || scales->ndim != 2 || !gk_is_floats(scales)
-        || scales->dim[0] == 0 || scales->dim[1] == 0 || scales->dim[1] % 8 != 0)
+        || scales->dim[0] == 0 || scales->dim[1] == 0 || scales->dim[1] % 8 != 0 || !is_gemm(c))
         return false;
     dim[0] = scales->dim[1];
     dim[1] = w->dim[0];

@@ -7,16 +7,16 @@
 #include "quant/kernels.h"
 #include "quant/scale_costs.h"
 
-static const char *const method_names[] = {"rtn", "search"};
+static const char *const method_names[] = {"rtn", "search", "gptq"};
 
 bool gk_method_find(const char *name, gk_method *out, gk_err *err)
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (strcmp(name, method_names[i]) == 0) {
             *out = (gk_method)i;
             return true;
         }
-    return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "unknown method '%.40s'; known: rtn search", name);
+    return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "unknown method '%.40s'; known: rtn search gptq", name);
 }
 
 const char *gk_method_name(gk_method method)
@@ -286,7 +286,7 @@ static void take(const gk_group_job *job, group *g, const batch *b, uint64_t i)
 
 static void encode_floats(const gk_group_job *job, group *g, const batch *b)
 {
-    const bool by_costs = job->method == GK_METHOD_SEARCH && job->scheme->symmetric
+    const bool by_costs = job->method != GK_METHOD_RTN && job->scheme->symmetric
                           && g->bits == 4 && job->importance == NULL;
     float zero[BATCH] = {0};
 
@@ -296,7 +296,7 @@ static void encode_floats(const gk_group_job *job, group *g, const batch *b)
         take(job, g, b, i);
         if (by_costs && !is_empty(g))
             g->best.scale = search_costs(g);
-        else if (job->method == GK_METHOD_SEARCH && !is_empty(g))
+        else if (job->method != GK_METHOD_RTN && !is_empty(g))
             search(g, job->scheme->symmetric);
         b->scale[i] = g->best.scale;
         zero[i] = g->best.zero;
@@ -341,6 +341,27 @@ static void measure_exactly(const gk_group_job *job, const void *w, const int8_t
     }
 }
 
+uint64_t gk_group_room_bytes(uint64_t n_cols)
+{
+    return gk_solve_scratch_bytes(n_cols) + n_cols * sizeof(float);
+}
+
+/* Codes that know of each other, for scales that were chosen. */
+static void solve(const gk_group_job *job, const float *w, int8_t *codes, const float *scales,
+                  const int8_t *zeros, double (*sums)[2])
+{
+    const uint64_t n = job->n_cols, n_groups = gk_scheme_groups(job->scheme, n);
+    const gk_solve_job solve = {job->factor, job->scheme, job->n_rows, scales, zeros};
+    float *v = job->room;
+
+    gk_solve(&solve, w, codes, v + n);
+    for (uint64_t r = 0; sums != NULL && r < job->n_rows; r++) {
+        gk_group_decode(job->scheme, codes + r * n, scales + r * n_groups,
+                        zeros == NULL ? NULL : zeros + r * n_groups, 1, n, v);
+        gk_kernels_get()->row_error(w + r * n, v, n, &sums[r][0], &sums[r][1]);
+    }
+}
+
 void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *scales,
                      int8_t *zeros, double (*sums)[2])
 {
@@ -375,6 +396,8 @@ void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *sc
                             codes + r * n_cols, scales + r * n_groups,
                             zeros == NULL ? NULL : zeros + r * n_groups, sums[r]);
     }
+    if (job->factor != NULL)
+        solve(job, w, codes, scales, zeros, sums);
 }
 
 void gk_group_decode(const gk_scheme *s, const int8_t *codes, const float *scales,

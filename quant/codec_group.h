@@ -9,6 +9,7 @@
  *                      lo <= 0 <= hi
  *   search  the scale with the smallest (weighted) squared error among scales of
  *           both signs around the extreme, then a least-squares refit; never worse than rtn's
+ *   gptq    search's scales, codes by quant/solver.h
  *
  * A scale is rounded to the type it is stored in (bf16, or f16 in GPTQ and AWQ files). One
  * that would be 0 is that type's epsilon, as in compressed-tensors @ac8e2ba. */
@@ -16,10 +17,12 @@
 #define GK_QUANT_CODEC_GROUP_H
 
 #include "quant/scheme.h"
+#include "quant/solver.h"
 
 typedef enum gk_method {
     GK_METHOD_RTN,
     GK_METHOD_SEARCH,
+    GK_METHOD_GPTQ, /* of what the forward pass has no inputs for: search */
 } gk_method;
 
 bool        gk_method_find(const char *name, gk_method *out, gk_err *err);
@@ -31,7 +34,12 @@ typedef struct gk_group_job {
     const float     *importance; /* E[x^2] of each column [n_cols], or NULL: ones */
     uint64_t         n_rows, n_cols; /* n_cols: whole groups, or the whole row    */
     const void      *bf16;           /* the weights, unless they are floats       */
+    const gk_hessian *factor; /* GPTQ: of inputs of n_cols columns, or NULL   */
+    void            *room;    /* gk_group_room_bytes(), when there is a factor */
 } gk_group_job;
+
+/* Bytes that solving rows of so many columns takes. */
+uint64_t gk_group_room_bytes(uint64_t n_cols);
 
 /* Encodes w [n_rows, n_cols], finite: codes [n_rows, n_cols], scales [n_rows, n_groups] as
  * values that the scheme's scale type holds, zeros [n_rows, n_groups] (asymmetric only,

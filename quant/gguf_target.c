@@ -12,8 +12,6 @@
 #include "quant/stats.h"
 #include "quant/targets.h"
 
-#define NAME_BYTES 128
-
 /* ---- the model -------------------------------------------------------------------- */
 
 static uint64_t size_in(const gk_json *config, const char *key, const char *other)
@@ -73,27 +71,21 @@ bool gk_gguf_model_read(const gk_catalog *c, gk_gguf_model *out, gk_err *err)
 
 /* ---- names ------------------------------------------------------------------------ */
 
-typedef struct place {
-    gk_gguf_place at;
-    char          name[NAME_BYTES]; /* in the GGUF */
-    bool          is_mapped;
-} place;
-
-static bool find_place(const gk_gguf_model *m, const gk_tensor *t, place *out, gk_err *err)
+bool gk_gguf_spot_of(const gk_gguf_model *m, const gk_tensor *t, gk_gguf_spot *out, gk_err *err)
 {
     int n;
 
-    *out = (place){.is_mapped = false};
+    *out = (gk_gguf_spot){.is_mapped = false};
     if (m->is_known && gk_gguf_place_of(m->arch, m->has_dense, t->name, &out->at)) {
         out->is_mapped = true;
         n = out->at.in_layer
-                ? snprintf(out->name, NAME_BYTES, "blk.%" PRIu64 ".%s%s", out->at.layer,
+                ? snprintf(out->name, GK_GGUF_NAME, "blk.%" PRIu64 ".%s%s", out->at.layer,
                            out->at.stored, out->at.suffix)
-                : snprintf(out->name, NAME_BYTES, "%s%s", out->at.stored, out->at.suffix);
+                : snprintf(out->name, GK_GGUF_NAME, "%s%s", out->at.stored, out->at.suffix);
     } else {
-        n = snprintf(out->name, NAME_BYTES, "%s", t->name);
+        n = snprintf(out->name, GK_GGUF_NAME, "%s", t->name);
     }
-    if (n < NAME_BYTES)
+    if (n < GK_GGUF_NAME)
         return true;
     gk_fail(err, GK_ERR_LIMIT, GK_NO_OFF, "a name too long for a GGUF");
     return gk_fail_at(err, NULL, t->name);
@@ -128,9 +120,9 @@ static bool is_70b(const gk_gguf_model *m)
 static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_err *err)
 {
     const gk_tensor *t = item->from;
-    place at;
+    gk_gguf_spot at;
 
-    if (!find_place(m, t, &at, err))
+    if (!gk_gguf_spot_of(m, t, &at, err))
         return false;
     if (m->is_known && !at.is_mapped && p->from->gguf == NULL
         && !gk_findings_addf(&p->notes, "name", GK_WARN, NULL, t->name, err,
@@ -207,12 +199,28 @@ static bool say_window(gk_plan *p, const gk_gguf_model *m, gk_err *err)
                                "and computes other values than this model", window, m->arch);
 }
 
+/* llama.cpp's graphs of llama and qwen2 have SiLU and no key for another. */
+static bool say_activation(gk_plan *p, const gk_gguf_model *m, gk_err *err)
+{
+    const char *act = p->from->gguf != NULL
+                          ? NULL
+                          : gk_json_text(gk_json_get(p->from->config, "hidden_act"), NULL);
+
+    return act == NULL || (strcmp(m->arch, "llama") != 0 && strcmp(m->arch, "qwen2") != 0)
+           || strcmp(act, "silu") == 0 || strcmp(act, "swish") == 0
+           || gk_findings_addf(&p->notes, "activation", GK_WARN, "config.json", NULL, err,
+                               "hidden_act '%s' has no place in a GGUF of architecture %s: "
+                               "llama.cpp applies SiLU, and computes other values than this model",
+                               act, m->arch);
+}
+
 bool gk_gguf_fit(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;
 
     p->mix = -1;
-    if (!gk_gguf_model_read(p->from, &m, err) || !say_window(p, &m, err))
+    if (!gk_gguf_model_read(p->from, &m, err) || !say_window(p, &m, err)
+        || !say_activation(p, &m, err))
         return false;
     for (uint64_t i = 0; i < p->n_items; i++)
         if (!fit_type(p, &m, &p->item[i], err))
@@ -230,11 +238,11 @@ bool gk_gguf_fit(gk_plan *p, gk_err *err)
 /* token_embd may have statistics of another length (llama-quantize ignores them too). */
 static bool set_importance(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_err *err)
 {
-    place at;
+    gk_gguf_spot at;
 
     if (item->from->ndim != 2)
         return true; /* a stack whose matrices are not told apart here */
-    if (!find_place(m, item->from, &at, err))
+    if (!gk_gguf_spot_of(m, item->from, &at, err))
         return false;
     if (strcmp(at.name, "token_embd.weight") == 0) {
         gk_err ignored = {0};
@@ -250,11 +258,11 @@ static bool set_importance(gk_plan *p, const gk_gguf_model *m, gk_plan_item *ite
 static bool prove_importance(const gk_plan *p, const gk_gguf_model *m, const gk_plan_item *item,
                              gk_err *err)
 {
-    place at;
+    gk_gguf_spot at;
 
     if (!p->options.target->is_gguf || item->to.kind != GK_SCHEME_CAST || item->importance != NULL)
         return true;
-    if (!find_place(m, item->from, &at, err))
+    if (!gk_gguf_spot_of(m, item->from, &at, err))
         return false;
     if (!gk_mix_needs_importance(p->mix, at.name, item->to.cast))
         return true;
@@ -287,6 +295,12 @@ bool gk_gguf_importance(gk_plan *p, gk_err *err)
         n++;
         without += item->importance == NULL;
     }
+    if (p->options.stats != NULL && p->options.stats->n_thin > 0
+        && !gk_findings_addf(&p->notes, "stats", GK_NOTE, NULL, NULL, err,
+                             "%" PRIu64 " matrices of experts have statistics of fewer than %d "
+                             "tokens: the mean of their stack stands in for what lacks",
+                             p->options.stats->n_thin, GK_STATS_FLOOR))
+        return false;
     return p->options.stats == NULL || without == 0
            || gk_findings_addf(&p->notes, "stats", GK_NOTE, NULL, NULL, err,
                                "%" PRIu64 " of %" PRIu64 " quantized tensors have no statistics",
@@ -304,7 +318,7 @@ static gk_entry *stack_named(gk_plan *p, const char *name)
     return NULL;
 }
 
-static bool add_entry(gk_plan *p, const gk_plan_item *item, const place *at, uint64_t stack,
+static bool add_entry(gk_plan *p, const gk_plan_item *item, const gk_gguf_spot *at, uint64_t stack,
                       gk_dtype dtype, gk_entry **out, gk_err *err)
 {
     const gk_tensor *t = item->from;
@@ -345,9 +359,9 @@ static bool place_item(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, g
     const gk_tensor *t = item->from;
     const gk_dtype dtype
         = item->to.kind == GK_SCHEME_CAST ? item->to.cast : (gk_dtype)t->dtype;
-    place at;
+    gk_gguf_spot at;
 
-    if (!find_place(m, t, &at, err))
+    if (!gk_gguf_spot_of(m, t, &at, err))
         return false;
     if (at.is_mapped && !is_weight_type(dtype)) {
         gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "llama.cpp has no weights of %s",

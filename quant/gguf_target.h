@@ -1,4 +1,5 @@
-/* quant/gguf_target.h - what the files of the GGUF target share. Private to quant/. */
+/* quant/gguf_target.h - a model as a GGUF would have it: what the files of that target share,
+ * and the names that statistics go by. */
 #ifndef GK_QUANT_GGUF_TARGET_H
 #define GK_QUANT_GGUF_TARGET_H
 
@@ -16,6 +17,18 @@ typedef struct gk_gguf_model {
 /* Reads the sizes from the config. False: UNSUPPORTED for an architecture whose names in
  * a GGUF are not known (a GGUF keeps its own). */
 bool gk_gguf_model_read(const gk_catalog *c, gk_gguf_model *out, gk_err *err);
+
+#define GK_GGUF_NAME 128 /* bytes of the longest name, its end included */
+
+/* Where a tensor stands in a GGUF, or its own name where the architecture has no place for it. */
+typedef struct gk_gguf_spot {
+    gk_gguf_place at;
+    char          name[GK_GGUF_NAME]; /* "blk.0.ffn_up_exps.weight" */
+    bool          is_mapped;
+} gk_gguf_spot;
+
+/* False: LIMIT for a name that is too long. */
+bool gk_gguf_spot_of(const gk_gguf_model *m, const gk_tensor *t, gk_gguf_spot *out, gk_err *err);
 
 /* Adds all keys: those of the config and the vocabulary, or a GGUF's own. */
 bool gk_gguf_keys_make(const gk_plan *p, const gk_gguf_model *m, gk_gguf_keys *out, gk_err *err);

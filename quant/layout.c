@@ -98,11 +98,16 @@ static bool build(adopt *a, const gk_layout *l, const gk_tensor *const from[GK_M
     return true;
 }
 
-static bool say(adopt *a, const gk_tensor *t, const char *what, const char *beside)
+static bool say(adopt *a, const gk_tensor *t, gk_err_code code, const char *what)
 {
-    return gk_findings_addf(&a->c->findings, "encoding", GK_BAD,
-                            t->whole != NULL ? a->c->input[t->whole->input].name : NULL, t->name,
-                            a->err, "%s%s", what, beside);
+    const gk_finding row = {.check = "encoding",
+                            .severity = GK_BAD,
+                            .code = code,
+                            .off = GK_NO_OFF,
+                            .file = t->whole != NULL ? a->c->input[t->whole->input].name : NULL,
+                            .tensor = t->name,
+                            .text = what};
+    return gk_findings_add(&a->c->findings, &row, a->err);
 }
 
 /* Why t, whose suffix only layout l and its like have, was not adopted. */
@@ -114,13 +119,30 @@ static bool say_unfit(adopt *a, const gk_tensor *t, const gk_layout *l)
     gather(a, l, t, from);
     for (int i = 1; i < l->n_needed; i++)
         if (from[i] == NULL) {
-            gk_text_printf(&text, "%s is missing beside ", l->suffix[i] + 1);
-            const bool ok = gk_text_ok(&text, a->err) && say(a, t, text.data, l->suffix[0] + 1);
+            gk_text_printf(&text, "%s is missing beside %s", l->suffix[i] + 1, l->suffix[0] + 1);
+            const bool ok = gk_text_ok(&text, a->err) && say(a, t, GK_ERR_FORMAT, text.data);
             gk_text_free(&text);
             return ok;
         }
-    return say(a, t, "it and the tensors beside it do not fit together as any encoding known here",
-               "");
+    return say(a, t, GK_ERR_FORMAT,
+               "it and the tensors beside it do not fit together as any encoding known here");
+}
+
+/* "M.weight" is a name for plain values, too: but not for integers or FP8 with scales beside
+ * them, which taken as values would be nonsense. */
+static bool say_unknown(adopt *a, const gk_tensor *t, const gk_layout *l)
+{
+    const gk_tensor *from[GK_MAX_PARTS];
+    gk_text text = {0};
+
+    gather(a, l, t, from);
+    gk_text_printf(&text,
+                   "%s codes with %s beside them: an encoding that is not read (MLX is, of 4 and 8 "
+                   "bits, and FP8 E4M3)",
+                   gk_dtype_get((gk_dtype)t->dtype)->name, l->suffix[1] + 1);
+    const bool ok = gk_text_ok(&text, a->err) && say(a, t, GK_ERR_UNSUPPORTED, text.data);
+    gk_text_free(&text);
+    return ok;
 }
 
 static bool has_needed(const gk_layout *l, const gk_tensor *const from[GK_MAX_PARTS])
@@ -134,7 +156,7 @@ static bool has_needed(const gk_layout *l, const gk_tensor *const from[GK_MAX_PA
 /* What tensor t is the first part of; *taken: out is the encoded tensor. */
 static bool adopt_one(adopt *a, const gk_tensor *t, gk_tensor *out, bool *taken)
 {
-    const gk_layout *telling = NULL;
+    const gk_layout *telling = NULL, *scaled = NULL;
     gk_scheme scheme;
 
     *taken = false;
@@ -157,14 +179,20 @@ static bool adopt_one(adopt *a, const gk_tensor *t, gk_tensor *out, bool *taken)
             continue;
         if (telling == NULL && is_telling(l))
             telling = l;
-        if (gather(a, l, t, from) > 1 && has_needed(l, from)
+        const int n = gather(a, l, t, from);
+        if (!is_telling(l) && from[1] != NULL && !gk_is_floats(t) && t->dtype != GK_F64)
+            scaled = l;
+        if (n > 1 && has_needed(l, from)
             && l->infer(a->c, from, dim, &scheme)) {
             if (beside(a, t, l->suffix[0], ".weight_g_idx") != NULL)
-                return say(a, t, "weight_g_idx (activation order) is not supported", "");
+                return say(a, t, GK_ERR_UNSUPPORTED,
+                           "weight_g_idx (activation order) is not supported");
             *taken = true;
             return build(a, l, from, dim, &scheme, out);
         }
     }
+    if (scaled != NULL)
+        return say_unknown(a, t, scaled);
     return telling == NULL || say_unfit(a, t, telling);
 }
 
@@ -329,7 +357,9 @@ void gk_codes_encode(const gk_coding *c, gk_codes *out)
                               .importance = c->importance,
                               .n_rows = c->tile.n_rows,
                               .n_cols = c->tile.n_cols,
-                              .bf16 = c->bf16};
+                              .bf16 = c->bf16,
+                              .factor = c->factor,
+                              .room = c->room};
 
     gk_codes_divide(c->scheme, c->tile.n_rows, c->tile.n_cols, c->scratch, out);
     gk_group_encode(&job, c->w, out->code, out->scale, out->zero, c->sums);

@@ -40,6 +40,8 @@ typedef struct gk_coding {
     double (*sums)[2];                 /* [n_rows]: sum (w - v)^2, sum w^2                */
     unsigned char *part[GK_MAX_PARTS]; /* bytes of each part's span, row-major   */
     gk_dtype dtype[GK_MAX_PARTS];      /* of each part, as stored                */
+    const gk_hessian *factor;          /* GPTQ: of the inputs, or NULL                    */
+    void *room;                        /* then: gk_group_room_bytes()                     */
     void *scratch;                     /* gk_layout.scratch_bytes()                       */
     gk_err *err;
 } gk_coding;

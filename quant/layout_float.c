@@ -5,6 +5,8 @@
  *   M.weight_scale        F32 [out, 1]; blocks: [ceil(out/128), ceil(in/128)], those at the
  *                         edge of what is there; read only: [1], and BF16 or F16
  *   (M.weight_scale_inv: the same number under the name that quant_method "fp8" has for it)
+ *   (M.input_scale, in NVFP4 M.input_global_scale: how an engine codes the module's inputs, which
+ *   means nothing without these codes and goes with them)
  * nvfp4-pack-quantized
  *   M.weight_packed       U8 [out, in/2]           E2M1, even column in the low nibble
  *   M.weight_scale        F8_E4M3 [out, in/16]     s
@@ -169,7 +171,7 @@ const gk_layout gk_layout_float = {
     .scratch_bytes = fp8_scratch_bytes,
     .encode = fp8_encode,
     .decode = fp8_decode,
-    .suffix = {".weight", ".weight_scale"},
+    .suffix = {".weight", ".weight_scale", ".input_scale"},
     .n_needed = 2,
     .infer = fp8_infer,
 };
@@ -349,7 +351,7 @@ const gk_layout gk_layout_nvfp4 = {
     .scratch_bytes = fp4_scratch_bytes,
     .encode = nvfp4_encode,
     .decode = nvfp4_decode,
-    .suffix = {".weight_packed", ".weight_scale", ".weight_global_scale"},
+    .suffix = {".weight_packed", ".weight_scale", ".weight_global_scale", ".input_global_scale"},
     .n_needed = 3,
     .infer = nvfp4_infer,
 };

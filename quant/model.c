@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/grok2.h"
+#include "formats/output.h"
 #include "formats/text.h"
 #include "quant/blocks.h"
 #include "quant/layout.h"
@@ -73,6 +74,19 @@ bool gk_model_drop_code(gk_catalog *c, const char **left, gk_err *err)
         ok = *left != NULL;
     }
     gk_text_free(&list);
+    return ok;
+}
+
+bool gk_model_output_allowed(const gk_catalog *c, const char *out, bool force, gk_err *err)
+{
+    bool ok = gk_output_allowed(out, c->path, force, err)
+              && (c->directory == NULL || gk_output_allowed(out, c->directory, force, err));
+
+    /* the paths of an archive's members are names in it: the archive is the model */
+    for (uint64_t i = 0; ok && c->archive == NULL && i < c->n_inputs; i++)
+        ok = gk_output_allowed(out, c->input[i].file->path, force, err);
+    for (uint64_t i = 0; ok && i < c->n_extras; i++)
+        ok = c->extra[i].path == NULL || gk_output_allowed(out, c->extra[i].path, force, err);
     return ok;
 }
 

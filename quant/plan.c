@@ -10,6 +10,8 @@
 #include "formats/vocabulary.h"
 #include "quant/blocks.h"
 #include "quant/model.h"
+#include "quant/provenance.h"
+#include "quant/phases.h"
 #include "quant/stats.h"
 #include "quant/targets.h"
 
@@ -48,14 +50,20 @@ static bool take_tensors(gk_plan *p, gk_err *err)
 }
 
 /* What stays plain is cast when --dtype says so, unless a rule names it. */
-static void cast_plain(const gk_plan *p, gk_plan_item *item)
+static bool cast_plain(gk_plan *p, gk_plan_item *item, gk_err *err)
 {
     const gk_scheme *plain = p->options.plain;
+    const gk_tensor *t = item->from;
 
-    if (plain != NULL && item->to.kind == GK_SCHEME_KEEP && item->why != GK_WHY_RULE
-        && gk_can_decode(item->from)
-        && (item->from->scheme != NULL || item->from->dtype != plain->cast))
+    if (plain == NULL || item->to.kind != GK_SCHEME_KEEP || item->why == GK_WHY_RULE
+        || (t->scheme == NULL && t->dtype == plain->cast))
+        return true;
+    if (gk_can_decode(t))
         item->to = *plain;
+    return gk_can_decode(t) || !gk_dtype_get((gk_dtype)t->dtype)->is_float
+           || gk_findings_addf(&p->notes, "dtype", GK_WARN, NULL, t->name, err,
+                               "stays %s: such values cannot be turned into %s",
+                               gk_tensor_kind(t), plain->name);
 }
 
 /* The scheme as this target stores it, or why it cannot. */
@@ -118,12 +126,13 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
         /* the angles of late positions need all digits of their factors */
         if (strcmp(item->from->name, GK_ROPE_FACTORS) == 0 && item->why != GK_WHY_RULE)
             item->to = keep;
-        else
-            cast_plain(p, item);
+        else if (!cast_plain(p, item, err))
+            return false;
         if (keep_by_value(p, item))
             item->to = gk_scheme_cast(GK_F32);
         if (item->to.kind != GK_SCHEME_KEEP && !gk_can_decode(item->from)) {
-            gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "%s values cannot be turned into %s",
+            gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                    "%s values cannot be turned into %s; a rule 'REGEX=keep' leaves them",
                     gk_tensor_kind(item->from), item->to.name);
             return gk_fail_at(err, NULL, item->from->name);
         }
@@ -250,7 +259,9 @@ static void widen(gk_room *r, const gk_plan_item *item)
         stored += up64(span.n_rows * gk_row_bytes((gk_dtype)item->entry[i].dtype, span.n_cols));
     }
     r->packed = gk_max(r->packed, packed);
-    r->work = gk_max(r->work, l->scratch_bytes(&item->to, rows, cols));
+    const uint64_t scratch = l->scratch_bytes(&item->to, rows, cols);
+    r->work = gk_max(r->work,
+                     item->phase == 0 ? scratch : up64(scratch) + gk_group_room_bytes(cols));
     /* reading it back when verifying */
     r->raw = gk_max(r->raw, stored + up64(l->scratch_bytes(&item->to, rows, cols)));
 }
@@ -279,6 +290,10 @@ static void item_quantum(const gk_plan_item *item, uint64_t *rows, uint64_t *col
         from->layout->quantum(from, &r, cols);
     if (gk_scheme_is_coded(&item->to)) {
         item->to.layout->quantum(&item->to, rows, &c);
+        if (item->phase > 0) {
+            *rows = common_multiple(*rows, GK_SOLVE_ROWS);
+            c = 0;
+        }
     } else if (item->to.kind == GK_SCHEME_CAST) {
         const gk_blocks *blocks = gk_blocks_of(item->to.cast);
         c = gk_dtype_get(item->to.cast)->block_elems;
@@ -369,7 +384,9 @@ static bool order_items(gk_plan *p, gk_err *err)
  * even that, which the plan's figure then says. */
 static bool set_all_tiles(gk_plan *p, gk_err *err)
 {
-    const uint64_t fixed = PROCESS_BYTES + catalog_bytes(p);
+    /* the forward pass of GPTQ has a quarter, Hessians at most half unless they were asked for */
+    const uint64_t solving = p->n_phases == 0 ? 0 : p->options.memory_bytes / 4 + p->hessian_bytes;
+    const uint64_t fixed = PROCESS_BYTES + catalog_bytes(p) + solving;
     const uint64_t threads = (uint64_t)p->options.threads;
 
     for (uint64_t elems = TILE_ELEMS;; elems /= 2) {
@@ -565,6 +582,8 @@ static bool name_the_job(gk_plan *p, gk_err *err)
         hash_text(h, p->item[i].to.name);
     if (p->options.stats != NULL)
         hash_text(h, p->options.stats->sha256);
+    if (p->n_phases > 0)
+        hash_number(h, p->hessian_block);
     for (uint64_t i = 0; i < p->shards.n; i++) {
         hash_text(h, p->shards.shard[i].name);
         gk_hash_add(h, p->shards.shard[i].header, p->shards.shard[i].header_bytes);
@@ -583,21 +602,68 @@ uint64_t gk_plan_extras(const gk_plan *p)
     return p->options.target->is_gguf ? 0 : p->from->n_extras;
 }
 
+uint64_t gk_plan_n_files(const gk_plan *p)
+{
+    return p->shards.n + (uint64_t)p->n_texts + gk_plan_extras(p) + (p->provenance_bytes > 0);
+}
+
+const char *gk_plan_file(const gk_plan *p, uint64_t i, uint64_t *bytes)
+{
+    const uint64_t n_texts = (uint64_t)p->n_texts;
+
+    if (i < p->shards.n) {
+        *bytes = p->shards.shard[i].bytes;
+        return p->shards.shard[i].name;
+    }
+    i -= p->shards.n;
+    if (i < n_texts) {
+        *bytes = p->text[i].bytes;
+        return p->text[i].name;
+    }
+    i -= n_texts;
+    if (i < gk_plan_extras(p)) {
+        *bytes = p->from->extra[i].bytes;
+        return p->from->extra[i].name;
+    }
+    *bytes = p->provenance_bytes;
+    return GK_PROVENANCE;
+}
+
 static bool add_up(gk_plan *p, gk_err *err)
 {
     for (uint64_t i = 0; i < p->n_items; i++) {
         p->parameters += gk_rows(p->item[i].from) * gk_cols(p->item[i].from);
         p->input_bytes += gk_tensor_bytes(p->item[i].from);
     }
-    for (uint64_t i = 0; i < p->shards.n; i++)
-        p->output_bytes += p->shards.shard[i].bytes;
-    for (int i = 0; i < p->n_texts; i++)
-        p->output_bytes += p->text[i].bytes;
-    for (uint64_t i = 0; i < gk_plan_extras(p); i++)
-        p->output_bytes += p->from->extra[i].bytes;
     if (p->parameters > 0)
         p->bits_per_weight = (double)p->shards.tensor_bytes * 8 / (double)p->parameters;
-    return name_the_job(p, err);
+    if (!name_the_job(p, err)
+        || (!p->options.target->is_gguf && !gk_provenance_size(p, &p->provenance_bytes, err)))
+        return false;
+    for (uint64_t i = 0; i < gk_plan_n_files(p); i++) {
+        uint64_t bytes;
+        gk_plan_file(p, i, &bytes);
+        p->output_bytes += bytes;
+    }
+    return true;
+}
+
+/* Codes were asked for and no tensor gets any: its width suits no group, say. A GGUF has a type
+ * for every width. */
+static bool say_idle_scheme(gk_plan *p, const gk_recipe *recipe, gk_err *err)
+{
+    const gk_scheme *asked = gk_recipe_otherwise(recipe);
+
+    if (p->options.target->is_gguf
+        || (!gk_scheme_is_coded(asked) && asked->kind != GK_SCHEME_MIX))
+        return true;
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (gk_scheme_is_coded(&p->item[i].to))
+            return true;
+    return gk_findings_addf(&p->notes, "scheme", GK_WARN, NULL, NULL, err,
+                            "no tensor becomes %s: nothing is quantized; a scheme of a smaller "
+                            "group may fit",
+                            asked->name);
 }
 
 static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
@@ -611,7 +677,7 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
     bool ok = p->item != NULL && p->entry != NULL && take_tensors(p, err)
               && choose_schemes(p, recipe, err);
     ok = ok && (p->options.target->is_gguf ? gk_gguf_entries(p, err) : add_all_entries(p, err))
-         && gk_recipe_idle(recipe, &p->notes, err);
+         && gk_recipe_idle(recipe, &p->notes, err) && say_idle_scheme(p, recipe, err);
     gk_recipe_print(recipe, &text);
     ok = ok && gk_text_ok(&text, err)
          && (p->recipe = gk_arena_str(p->arena, text.data, err)) != NULL
@@ -619,7 +685,7 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
                  ? gk_gguf_shards(p, err)
                  : gk_shards_layout(p->arena, p->entry, p->n_entries,
                                     max > 0 ? max : DEFAULT_SHARD_BYTES, &p->shards, err))
-         && order_items(p, err) && set_all_tiles(p, err) && make_config(p, err)
+         && gk_plan_phases(p, err) && order_items(p, err) && set_all_tiles(p, err) && make_config(p, err)
          && make_index(p, err) && make_tokenizer(p, err) && add_up(p, err) && gk_plan_prove(p, err);
     gk_text_free(&text);
     return ok;

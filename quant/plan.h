@@ -38,6 +38,13 @@ typedef enum gk_gguf_rope {
     GK_GGUF_ROPE_YARN,    /* what llama.cpp's converter writes    */
 } gk_gguf_rope;
 
+/* Of what a run takes digests. */
+typedef enum gk_hash_mode {
+    GK_HASH_NONE,
+    GK_HASH_OUTPUT, /* of the output files; grokkit.json keeps them */
+    GK_HASH_ALL,    /* of the input files, too                      */
+} gk_hash_mode;
+
 struct gk_stats; /* quant/stats.h */
 
 typedef struct gk_plan_options {
@@ -46,10 +53,12 @@ typedef struct gk_plan_options {
     gk_gguf_rope gguf_rope;
     const struct gk_stats *stats; /* E[x^2] of inputs, or NULL       */
     gk_method method;
+    gk_hash_mode hash;
     const gk_scheme *plain;    /* cast of tensors that stay plain; NULL: none */
     uint64_t  max_shard_bytes; /* tensor bytes a file; 0: 5 GB              */
     int       threads;
     uint64_t  memory_bytes;
+    uint64_t  hessian_block;   /* GPTQ: columns of a Hessian's blocks; 0: whole, if they fit */
     uint64_t  tile_quanta;     /* rows of a tile, in quanta of its layout; 0: as memory allows */
     bool      strict;          /* a width that no group divides is an error  */
     bool      no_engine_check; /* write what no engine is known to load      */
@@ -67,6 +76,7 @@ typedef struct gk_plan_item {
     uint64_t         row0;  /* rows of a stack that stand before it  */
     uint64_t         bytes; /* of what it fills of them              */
     const float     *importance; /* E[x^2] of its columns, or NULL   */
+    uint32_t         phase; /* GPTQ: when it is solved (quant/phases.h); 0: before all that */
     uint32_t         range; /* NVFP4: the items with its number share max |w| */
     /* tiles: tile_rows x tile_cols, the last ones smaller; row by row */
     uint64_t tile_rows, tile_cols, n_col_tiles, first_unit, n_units;
@@ -106,8 +116,10 @@ typedef struct gk_plan {
     gk_findings       notes; /* what a person should know: smaller groups, kept widths */
     const char       *recipe;
     uint64_t n_items, n_entries, n_units;
-    uint32_t n_ranges;
+    uint32_t n_ranges, n_phases;
+    uint64_t hessian_block, hessian_bytes; /* GPTQ: columns of a block, 0: whole; all at once */
     int      mix; /* llama-quantize's, -1: none */
+    uint64_t provenance_bytes; /* of grokkit.json; 0: there is none */
     uint64_t parameters, input_bytes, output_bytes; /* tensors read; all files written */
     double   bits_per_weight; /* output tensor bytes x 8 / parameters */
     uint64_t memory_bytes;    /* the most the run will hold           */
@@ -124,6 +136,11 @@ void     gk_plan_free(gk_plan *p);
 
 /* Returns how many of the input's other files go with the output. */
 uint64_t gk_plan_extras(const gk_plan *p);
+
+/* Returns how many files a run writes, and the name and size of file i: weights, the texts,
+ * the input's other files and, last in a directory, grokkit.json (quant/provenance.h). */
+uint64_t    gk_plan_n_files(const gk_plan *p);
+const char *gk_plan_file(const gk_plan *p, uint64_t i, uint64_t *bytes);
 
 /* Returns the item that a unit of the plan belongs to. */
 const gk_plan_item *gk_plan_item_of(const gk_plan *p, uint64_t unit);

@@ -16,6 +16,8 @@
 #include "quant/intake.h"
 #include "quant/kernels.h"
 #include "quant/model.h"
+#include "quant/phases.h"
+#include "quant/nonfinite.h"
 #include "quant/progress.h"
 #include "quant/provenance.h"
 #include "quant/run_files.h"
@@ -41,6 +43,8 @@ typedef struct run {
     float                *most; /* max |w| of each range, NULL: none   */
     bool                  ranging; /* the phase that finds them        */
     sums                 *sums; /* of each item                        */
+    uint32_t              phase; /* of the items at hand                */
+    gk_hessian          **factor; /* of each item, in its phase         */
     uint64_t              next; /* unit                                */
     bool                  failed;
     uint64_t              failed_unit;
@@ -149,22 +153,16 @@ static bool say_nonfinite(const gk_tensor *t, const gk_tile *tile, uint64_t at, 
     return gk_fail_at(err, t->whole != NULL ? "" : NULL, t->name);
 }
 
-/* Values must be finite; raw holds n stored elements of a plain float tensor. */
+/* Values must be finite; raw holds the stored elements of a plain tensor's tile. */
 static bool check_raw(const gk_tensor *t, const gk_tile *tile, const unsigned char *raw,
                       gk_err *err)
 {
-    const gk_kernels *k = gk_kernels_get();
-    const uint64_t n = tile->n_rows * tile->n_cols;
-    uint64_t at = n;
-    float value;
+    const gk_dtype dtype = (gk_dtype)t->dtype;
+    const gk_dtype_row *type = gk_dtype_get(dtype);
+    const uint64_t n = tile->n_rows * tile->n_cols, at = gk_nonfinite(dtype, raw, n);
+    const unsigned char *found = raw + at / type->block_elems * type->block_bytes;
 
-    if (t->dtype == GK_BF16 && (at = k->nonfinite_bf16(raw, n)) < n)
-        k->bf16_to_f32(raw + 2 * at, 1, &value);
-    else if (t->dtype == GK_F16 && (at = k->nonfinite_f16(raw, n)) < n)
-        k->f16_to_f32(raw + 2 * at, 1, &value);
-    else if (t->dtype == GK_F32 && (at = k->nonfinite_f32(raw, n)) < n)
-        memcpy(&value, raw + 4 * at, 4);
-    return at == n || say_nonfinite(t, tile, at, value != value, err);
+    return at == n || say_nonfinite(t, tile, at, gk_is_nan(dtype, found), err);
 }
 
 /* The stored bytes of a tile of a plain tensor. */
@@ -323,11 +321,15 @@ static bool encode_tile(run *r, const gk_plan_item *item, const gk_tile *t, work
     gk_tile span[GK_MAX_PARTS];
     unsigned char *at = w->packed;
 
+    if (item->phase > 0) {
+        job.factor = r->factor[item - r->p->item];
+        job.room = w->work + up64(l->scratch_bytes(&item->to, t->n_rows, t->n_cols));
+    }
     if (l->measures && t->n_cols >= 4)
         job.sums = (double (*)[2])(void *)w->v; /* nobody needs v, which has four floats a row */
     else
         job.v = w->v;
-    if (!read_for(r, item, t, w, job.sums == NULL ? NULL : &job.bf16, err))
+    if (!read_for(r, item, t, w, job.sums == NULL || item->phase > 0 ? NULL : &job.bf16, err))
         return false;
     for (int i = 0; i < item->n_entries; i++) {
         l->span(&item->to, i, job.dim, t, &span[i]);
@@ -408,6 +410,12 @@ static uint64_t input_share(const gk_plan_item *item, const gk_tile *t)
     const double share = (double)t->n_rows * (double)t->n_cols / elems;
 
     return (uint64_t)(share * (double)gk_tensor_bytes(item->from));
+}
+
+/* Ranges and verifying know no phases. */
+static bool is_at_hand(const run *r, uint64_t unit)
+{
+    return r->ranging || r->back != NULL || gk_plan_item_of(r->p, unit)->phase == r->phase;
 }
 
 static bool do_unit(run *r, worker *w, uint64_t unit, gk_err *err)
@@ -507,7 +515,8 @@ static bool do_all(run *r, gk_err *err)
 {
     r->next = 0;
     r->failed = false;
-    gk_intake_restart(r->intake);
+    if (r->phase == 0)
+        gk_intake_restart(r->intake);
 #pragma omp parallel num_threads(n_workers(r->p))
     {
         worker w = {0};
@@ -516,7 +525,7 @@ static bool do_all(run *r, gk_err *err)
         uint64_t unit = 0;
         while (ok && !__atomic_load_n(&r->failed, __ATOMIC_RELAXED)
                && (unit = __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED)) < r->p->n_units)
-            ok = do_unit(r, &w, unit, &own);
+            ok = !is_at_hand(r, unit) || do_unit(r, &w, unit, &own);
         if (!ok) {
 #pragma omp critical(gk_run_failure)
             if (!r->failed || unit < r->failed_unit) {
@@ -548,6 +557,65 @@ static bool find_ranges(run *r, gk_err *err)
     const bool ok = do_all(r, err);
     r->ranging = false;
     return ok && gk_progress_log_keep_ranges(r->log, r->most, err);
+}
+
+/* ---- GPTQ ------------------------------------------------------------------------- */
+
+#define DAMPING 0.01 /* of the mean square, as GPTQ's authors have it */
+
+static bool is_done(const run *r, const gk_plan_item *item)
+{
+    double error, square;
+
+    if (gk_progress_log_whole(r->log, (uint64_t)(item - r->p->item), &error, &square))
+        return true;
+    for (uint64_t k = 0; k < item->n_units; k++)
+        if (!gk_progress_log_has(r->log, item->first_unit + k))
+            return false;
+    return true;
+}
+
+/* The matrices of a phase, from the inputs that those before them make. */
+static bool solve_phase(run *r, uint32_t phase, gk_run_result *result, gk_err *err)
+{
+    const gk_inputs *in = r->options->inputs;
+    const gk_plan *p = r->p;
+    bool wanted = false, ok;
+
+    for (uint64_t i = 0; !wanted && i < p->n_items; i++)
+        wanted = p->item[i].phase == phase && !is_done(r, &p->item[i]);
+    ok = in->phase(in->context, phase, wanted, err);
+    for (uint64_t i = 0; ok && wanted && i < p->n_items; i++)
+        if (p->item[i].phase == phase) {
+            gk_hessian *h = in->hessian(in->context, p->item[i].from);
+            ok = h == NULL || gk_hessian_factor(h, DAMPING, p->options.threads, err);
+            r->factor[i] = h;
+            result->n_unsolved += h == NULL || h->damping <= 0;
+        }
+    r->phase = phase;
+    return ok && do_all(r, err);
+}
+
+static bool solve(run *r, gk_run_result *result, gk_err *err)
+{
+    const gk_inputs *in = r->options->inputs;
+    const gk_plan *p = r->p;
+
+    if (p->n_phases == 0)
+        return true;
+    r->factor = gk_alloc(p->n_items, sizeof *r->factor, err);
+    if (r->factor == NULL)
+        return false;
+    memset(r->factor, 0, p->n_items * sizeof *r->factor);
+    gk_catalog *back = gk_model_open_whole(gk_output_path(r->out), err);
+    bool ok = back != NULL && in->open(in->context, p, back, err);
+    for (uint32_t phase = 1; ok && phase <= p->n_phases; phase++)
+        ok = solve_phase(r, phase, result, err);
+    in->close(in->context);
+    gk_catalog_close(back);
+    gk_free(r->factor);
+    r->phase = 0;
+    return ok;
 }
 
 /* ---- from the first file to the last ---------------------------------------------- */
@@ -594,13 +662,12 @@ static double now(void)
 static bool prepare(run *r, gk_run_result *result, gk_err *err)
 {
     const gk_plan *p = r->p;
-    const uint64_t max_files = p->shards.n + (uint64_t)p->n_texts + p->from->n_extras + 1;
 
     result->arena = gk_arena_new(err);
     if (result->arena == NULL)
         return false;
     result->rel_error = gk_arena_alloc(result->arena, p->n_items, sizeof(double), err);
-    result->file = gk_arena_alloc(result->arena, max_files, sizeof *result->file, err);
+    result->file = gk_arena_alloc(result->arena, gk_plan_n_files(p), sizeof *result->file, err);
     result->input = gk_arena_alloc(result->arena, p->from->n_inputs, sizeof *result->input, err);
     for (uint64_t i = 0; result->input != NULL && i < p->from->n_inputs; i++)
         result->input[i] = (gk_run_file){.name = p->from->input[i].file->path,
@@ -628,21 +695,21 @@ static bool inputs_unchanged(const run *r, gk_err *err)
 static bool build(run *r, gk_run_result *result, gk_err *err)
 {
     const gk_plan *p = r->p;
-    const gk_hash_mode hash = r->options->hash;
+    const gk_hash_mode hash = p->options.hash;
+    const uint64_t n_made = result->n_files - (p->provenance_bytes > 0);
     const volatile sig_atomic_t *stop = r->options->stop;
 
     return gk_run_create_files(p, r->out, r->file, err)
            && (hash == GK_HASH_NONE
                || (r->follow = gk_follow_new(p, r->out, r->file, err)) != NULL)
-           && find_ranges(r, err) && take_up(r, err) && do_all(r, err)
+           && find_ranges(r, err) && take_up(r, err) && do_all(r, err) && solve(r, result, err)
            && inputs_unchanged(r, err) && gk_progress_log_keep(r->log, err)
            && (hash == GK_HASH_NONE
-               || gk_digest_files(gk_output_path(r->out), r->follow, result->file,
-                                  result->n_files, p->options.threads, stop, err))
+               || gk_digest_files(gk_output_path(r->out), r->follow, result->file, n_made,
+                                  p->options.threads, stop, err))
            && (hash != GK_HASH_ALL
                || gk_digest_inputs(p->from, result->input, p->options.threads, stop, err))
-           && (p->options.target->is_gguf
-               || gk_provenance_put(p, r->out, result, hash == GK_HASH_ALL, err))
+           && (p->provenance_bytes == 0 || gk_provenance_put(p, r->out, result, err))
            && (!r->options->verify || verify(r, err)) && gk_output_seal(r->out, err)
            && gk_progress_log_seal(r->log, err);
 }
@@ -734,7 +801,7 @@ static bool open_standing(run *r, const char *out, gk_arena *a, gk_err *err)
 
 bool gk_run_stands(const gk_plan *p, const char *out, gk_err *err)
 {
-    const gk_run_options options = {.hash = GK_HASH_NONE};
+    const gk_run_options options = {0};
     run r = {.p = p, .options = &options};
     gk_run_result result = {0};
     worker w = {0};

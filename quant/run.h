@@ -6,18 +6,12 @@
 
 #include "quant/plan.h"
 
-typedef enum gk_hash_mode {
-    GK_HASH_NONE,
-    GK_HASH_OUTPUT, /* digests of the output files, kept in grokkit.json */
-    GK_HASH_ALL,    /* of the input files, too                           */
-} gk_hash_mode;
-
 typedef struct gk_run_options {
-    gk_hash_mode hash;
     bool         verify; /* read everything back and require the run's own errors */
     bool         force;  /* replace OUT at the end                                */
     bool         resume; /* take up what a run of the same plan left              */
     bool         break_lock; /* whoever holds the output's lock is dead           */
+    const struct gk_inputs *inputs; /* of a plan with phases: the forward pass */
     const volatile sig_atomic_t *stop; /* nonzero: give up; NULL: never           */
     /* Called from any thread: input bytes done, the tensor worked on. May be NULL. */
     void (*progress)(void *context, uint64_t bytes, const char *tensor);
@@ -33,7 +27,7 @@ typedef struct gk_run_file {
 typedef struct gk_run_result {
     gk_arena    *arena;
     double      *rel_error; /* of each item: sum (w - v)^2 / sum w^2; 0 when kept */
-    gk_run_file *file;      /* everything written, weights first                  */
+    gk_run_file *file;      /* everything written: the plan's files               */
     uint64_t     n_files;
     gk_run_file *input;     /* the files read, in the catalog's order */
     double       seconds;

@@ -68,13 +68,7 @@ bool gk_run_create_files(const gk_plan *p, gk_output *out, int *file, gk_err *er
 
 void gk_run_list_files(const gk_plan *p, gk_run_result *result)
 {
-    gk_run_file *f = result->file;
-
-    for (uint64_t i = 0; i < p->shards.n; i++)
-        *f++ = (gk_run_file){.name = p->shards.shard[i].name, .bytes = p->shards.shard[i].bytes};
-    for (int i = 0; i < p->n_texts; i++)
-        *f++ = (gk_run_file){.name = p->text[i].name, .bytes = p->text[i].bytes};
-    for (uint64_t i = 0; i < gk_plan_extras(p); i++)
-        *f++ = (gk_run_file){.name = p->from->extra[i].name, .bytes = p->from->extra[i].bytes};
-    result->n_files = (uint64_t)(f - result->file);
+    result->n_files = gk_plan_n_files(p);
+    for (uint64_t i = 0; i < result->n_files; i++)
+        result->file[i].name = gk_plan_file(p, i, &result->file[i].bytes);
 }

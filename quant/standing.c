@@ -6,7 +6,7 @@
 #include "formats/journal.h"
 #include "formats/json.h"
 #include "quant/progress.h"
-#include "quant/run.h"
+#include "quant/provenance.h"
 
 /* Records the first line in which the two jobs differ; theirs[i] NULL: not known. */
 static gk_standing say_other(const gk_plan *p, const char *where, char *const *theirs, gk_err *err)
@@ -40,7 +40,7 @@ static char *member(gk_arena *a, const gk_json *root, const char *key, gk_err *e
 
 static gk_standing of_directory(const gk_plan *p, const char *out, gk_arena *a, gk_err *err)
 {
-    const char *path = gk_path_join(a, out, "grokkit.json", err);
+    const char *path = gk_path_join(a, out, GK_PROVENANCE, err);
     gk_err unread = {0};
     gk_json *root = path == NULL ? NULL : gk_json_load(path, &unread);
 

@@ -103,6 +103,33 @@ static bool read_legacy(gk_stats *s, uint64_t *cap, const gk_file *f, gk_err *er
 
 /* ---- the GGUF form ----------------------------------------------------------------- */
 
+/* Makes means of sums [rows, cols]; see the floor in the header. */
+static void divide(gk_stats *s, float *value, const float *count, uint64_t rows, uint64_t cols)
+{
+    double all = 0;
+
+    for (uint64_t r = 0; r < rows; r++) {
+        all += count[r] > 0 ? (double)count[r] : 0;
+        s->n_thin += rows > 1 && !(count[r] >= GK_STATS_FLOOR);
+    }
+    for (uint64_t i = 0; i < cols; i++) {
+        double sum = 0;
+        for (uint64_t r = 0; r < rows; r++)
+            sum += (double)value[r * cols + i];
+        for (uint64_t r = 0; r < rows; r++) {
+            float *v = &value[r * cols + i];
+            const double own = count[r] > 0 ? (double)count[r] : 0;
+            if (rows == 1 || own >= GK_STATS_FLOOR)
+                *v = own > 0 ? *v / count[r] : 1;
+            else if (all > 0) /* own / FLOOR * (*v / own) is the first term */
+                *v = (float)(((own > 0 ? (double)*v : 0)
+                              + (GK_STATS_FLOOR - own) * (sum / all)) / GK_STATS_FLOOR);
+            else
+                *v = 1;
+        }
+    }
+}
+
 static bool take_sums(gk_stats *s, uint64_t *cap, const gk_catalog *c, const gk_tensor *sums,
                       gk_err *err)
 {
@@ -124,10 +151,44 @@ static bool take_sums(gk_stats *s, uint64_t *cap, const gk_catalog *c, const gk_
     if (value == NULL || count == NULL || !gk_read_part(c, sums, 0, 0, rows, 0, cols, value, err)
         || !gk_read_part(c, counts, 0, 0, gk_rows(counts), 0, gk_cols(counts), count, err))
         return false;
-    for (uint64_t r = 0; r < rows; r++)
-        for (uint64_t i = r * cols; i < (r + 1) * cols; i++)
-            value[i] = count[r] > 0 ? value[i] / count[r] : 1;
+    divide(s, value, count, rows, cols);
     return add_row(s, cap, name, value, rows * cols, err);
+}
+
+static bool odd_tokens(const gk_catalog *c, const gk_tensor *t, const char *text, gk_err *err)
+{
+    gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "%s", text);
+    return gk_fail_at(err, c->input[0].name, t->name);
+}
+
+/* The text that was read, and how. */
+static bool take_tokens(gk_stats *s, const gk_catalog *c, gk_err *err)
+{
+    const gk_tensor *t = gk_catalog_find(c, "grokkit.tokens");
+    uint64_t ctx;
+
+    if (t == NULL)
+        return true;
+    if (t->dtype != GK_I32 || !gk_gguf_uint(c->gguf, "grokkit.ctx", &ctx) || ctx < 2
+        || gk_cols(t) != ctx || gk_rows(t) == 0)
+        return odd_tokens(c, t, "no windows of grokkit.ctx tokens in i32", err);
+    const uint64_t n = gk_rows(t) * ctx;
+    uint32_t *ids = gk_arena_alloc(s->arena, n, sizeof *ids, err);
+    if (ids == NULL || !gk_read_part(c, t, 0, 0, gk_rows(t), 0, ctx, ids, err))
+        return false;
+    for (uint64_t i = 0; i < n; i++)
+        if (ids[i] > INT32_MAX)
+            return odd_tokens(c, t, "a token id below 0", err);
+    s->preset = gk_gguf_string(c->gguf, "grokkit.preset", s->arena, NULL, err);
+    s->switches = gk_gguf_string(c->gguf, "grokkit.switches", s->arena, NULL, err);
+    if (s->preset == NULL || s->switches == NULL)
+        return err->code == GK_OK
+                   ? odd_tokens(c, t, "tokens, but no grokkit.preset and .switches", err) : false;
+    s->ids = ids;
+    s->n_ids = n;
+    s->ctx = ctx;
+    s->bytes += n * sizeof *ids;
+    return true;
 }
 
 static bool read_gguf(gk_stats *s, uint64_t *cap, const char *path, gk_err *err)
@@ -138,6 +199,7 @@ static bool read_gguf(gk_stats *s, uint64_t *cap, const char *path, gk_err *err)
     for (uint64_t i = 0; ok && i < c->n_tensors; i++)
         if (gk_ends_with(c->tensor[i].name, ".in_sum2"))
             ok = take_sums(s, cap, c, &c->tensor[i], err);
+    ok = ok && take_tokens(s, c, err);
     if (ok && s->n == 0) {
         gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "a GGUF without statistics (NAME.in_sum2)");
         ok = gk_fail_at(err, c->input[0].name, NULL);

@@ -2,16 +2,24 @@
  *
  * Two forms of llama.cpp's llama-imatrix are read:
  *   GGUF     tensors NAME.in_sum2 [matrices, columns] and NAME.counts [matrices, 1];
- *            a value is in_sum2 / count, 1 for a matrix that no token reached
+ *            a value is in_sum2 / count, and 1 where no token reached any matrix of NAME
  *   legacy   i32 entries; each i32 length, name, i32 calls, i32 n, n floats, which are
  *            divided by calls
  * NAME is that of a GGUF's tensor; an expert stack has one row of columns an expert.
- * Source: ggml-org/llama.cpp tools/quantize/quantize.cpp, tools/imatrix @007dbbf. */
+ * Source: ggml-org/llama.cpp tools/quantize/quantize.cpp, tools/imatrix @007dbbf.
+ *
+ * Of an expert that saw n tokens, fewer than GK_STATS_FLOOR, the values are n / FLOOR parts its
+ * own and the rest those of all experts of its stack together (llama-quantize: its own, and 1 for
+ * one that saw none). */
 #ifndef GK_QUANT_STATS_H
 #define GK_QUANT_STATS_H
 
 #include "formats/arena.h"
 #include "formats/hash.h"
+
+/* From n tokens of normal inputs E[x^2] is off by sqrt(2 / n), 4 % at 1024, in every column by
+ * itself: the width of the matrix does not matter. */
+#define GK_STATS_FLOOR 1024
 
 typedef struct gk_stats_row {
     const char  *name; /* "blk.0.ffn_down_exps.weight" */
@@ -23,7 +31,12 @@ typedef struct gk_stats {
     gk_arena     *arena;
     gk_stats_row *row; /* sorted by name */
     uint64_t      n, bytes;
+    uint64_t      n_thin; /* matrices of a stack below the floor */
     char          sha256[GK_SHA256_HEX]; /* of the file */
+    /* of a file that calibrate made, else NULL and 0: */
+    const uint32_t *ids; /* [n_ids] what was read, windows of ctx tokens */
+    uint64_t        n_ids, ctx;
+    const char     *preset, *switches; /* how: gk_switches_parse() in verify/arch.h */
 } gk_stats;
 
 /* Reads an imatrix file. NULL and *err: FORMAT (also for a value that is not finite), IO,

@@ -190,7 +190,7 @@ static bool plan_only(gk_err *err)
 static bool plan_and_run(gk_err *err)
 {
     gk_run_result result = {0};
-    const gk_run_options options = {.hash = GK_HASH_ALL, .verify = true};
+    const gk_run_options options = {.verify = true};
     gk_plan *plan = make_plan(err);
     const bool ok = plan != NULL && gk_run(plan, out, &options, &result, err);
     const bool kept = result.kept;

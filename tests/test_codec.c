@@ -32,7 +32,7 @@ static void check_tensor(const gk_catalog *c, const char *name, const gk_scheme 
     float *w = read_all(c, t);
     int8_t *codes = malloc(n);
     float *scales = malloc(groups * sizeof *scales);
-    const gk_group_job job = {s, GK_METHOD_RTN, NULL, gk_rows(t), gk_cols(t), NULL};
+    const gk_group_job job = {s, GK_METHOD_RTN, NULL, gk_rows(t), gk_cols(t), NULL, NULL, NULL};
     gk_group_encode(&job, w, codes, scales, NULL, NULL);
     assert_ok(gk_hash_bytes(codes, n, hex, &err), err);
     assert_string_equal(hex, gk_json_text(gk_json_get(golden, "codes_sha256"), NULL));
@@ -90,7 +90,7 @@ static double error_of(const gk_scheme *s, gk_method method, float *w, uint64_t 
 {
     static int8_t codes[4096], zeros[1024];
     static float scales[1024], back[4096];
-    const gk_group_job job = {s, method, NULL, rows, cols, NULL};
+    const gk_group_job job = {s, method, NULL, rows, cols, NULL, NULL, NULL};
     double error = 0, e, q;
     gk_group_encode(&job, w, codes, scales, s->symmetric ? NULL : zeros, NULL);
     gk_group_decode(s, codes, scales, s->symmetric ? NULL : zeros, rows, cols, back);
@@ -139,7 +139,7 @@ static void extreme_groups_have_finite_scales(void **state)
                                       {1e-30f, 1e-38f, -1e-30f, 0}};
     for (int i = 0; i < 5 * 4; i++) {
         gk_scheme s = gk_scheme_int(4, 32, i % 2 == 0);
-        const gk_group_job job = {&s, (gk_method)(i / 2 % 2), NULL, 2, 32, NULL};
+        const gk_group_job job = {&s, (gk_method)(i / 2 % 2), NULL, 2, 32, NULL, NULL, NULL};
         int8_t codes[64], zeros[2] = {0};
         float w[64], scales[2], back[64];
         for (int j = 0; j < 64; j++)
@@ -161,7 +161,7 @@ static void a_zero_group_has_bf16_s_epsilon_as_scale(void **state)
     (void)state;
     float w[32] = {0};
     gk_scheme s = gk_scheme_int(4, 32, true);
-    const gk_group_job job = {&s, GK_METHOD_SEARCH, NULL, 1, 32, NULL};
+    const gk_group_job job = {&s, GK_METHOD_SEARCH, NULL, 1, 32, NULL, NULL, NULL};
     int8_t codes[32];
     float scale;
     gk_group_encode(&job, w, codes, &scale, NULL, NULL);

@@ -116,9 +116,11 @@ static void groups_report_what_they_decode_to(void **state)
     for (int k = 0; k < 4 * 5 * 4; k++) {
         gk_scheme s;
         assert_ok(gk_scheme_parse(names[k % 4], &s, &err), err);
-        const gk_group_job job = {&s,   k / 40 ? GK_METHOD_SEARCH : GK_METHOD_RTN,
-                                  NULL, ROWS,
-                                  COLS, k / 20 % 2 ? bf16 : NULL};
+        const gk_group_job job = {.scheme = &s,
+                                  .method = k / 40 ? GK_METHOD_SEARCH : GK_METHOD_RTN,
+                                  .n_rows = ROWS,
+                                  .n_cols = COLS,
+                                  .bf16 = k / 20 % 2 ? bf16 : NULL};
         int8_t *zero = s.symmetric ? NULL : zeros;
         fill(sizes[k / 4 % 5]);
         memcpy(copy, w, sizeof w);

@@ -217,6 +217,40 @@ static void version_two_cuts_and_flips(void **state)
     free(bytes);
 }
 
+/* Opens a GGUF of these key bytes and no tensor; the key of its first finding must be this. */
+static void expect_key(const unsigned char *keys, size_t n, unsigned count, const char *key)
+{
+    unsigned char file[256] = {'G', 'G', 'U', 'F', 3, [16] = (unsigned char)count};
+
+    memcpy(file + 24, keys, n);
+    fresh_dir(WORK);
+    write_bytes(WORK "/m.gguf", file, (24 + n + 31) / 32 * 32);
+    gk_catalog *c = open_model(WORK "/m.gguf");
+    assert_int_equal(c->findings.n, key != NULL);
+    if (key != NULL)
+        assert_string_equal(c->findings.row[0].tensor, key);
+    gk_catalog_close(c);
+}
+
+/* What llama.cpp wants of any model. */
+static void keys_of_every_architecture_are_asked_for(void **state)
+{
+    /* general.architecture = "odd", as a string and as u32 7; tokenizer.ggml.model = "gpt2" */
+    static const unsigned char odd[] = "\24\0\0\0\0\0\0\0general.architecture\10\0\0\0"
+                                       "\3\0\0\0\0\0\0\0odd";
+    static const unsigned char number[] = "\24\0\0\0\0\0\0\0general.architecture\4\0\0\0"
+                                          "\7\0\0\0";
+    static const unsigned char model[] = "\24\0\0\0\0\0\0\0general.architecture\10\0\0\0"
+                                         "\3\0\0\0\0\0\0\0odd"
+                                         "\24\0\0\0\0\0\0\0tokenizer.ggml.model\10\0\0\0"
+                                         "\4\0\0\0\0\0\0\0gpt2";
+    (void)state;
+    expect_key(odd, sizeof odd - 1, 1, NULL);
+    expect_key(odd, 0, 0, "general.architecture");
+    expect_key(number, sizeof number - 1, 1, "general.architecture");
+    expect_key(model, sizeof model - 1, 2, "tokenizer.ggml.merges");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +260,7 @@ int main(void)
         cmocka_unit_test(every_type_of_key_is_read),
         cmocka_unit_test(the_rows_of_llama_come_back_in_order),
         cmocka_unit_test(version_two_cuts_and_flips),
+        cmocka_unit_test(keys_of_every_architecture_are_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -361,8 +361,9 @@ static void a_bias_of_queries_is_interleaved(void **state)
     close_gguf(&b);
 }
 
-/* A window that is shorter than the context is no part of a GGUF: it is told, else nothing is. */
-static void a_window_is_told(void **state)
+/* A window that is shorter than the context is no part of a GGUF, nor is another activation: it is
+ * told, else nothing is. */
+static void what_llama_cpp_computes_otherwise_is_told(void **state)
 {
     (void)state;
     static const struct {
@@ -377,6 +378,8 @@ static void a_window_is_told(void **state)
         {"Qwen2ForCausalLM", ", \"sliding_window\": 12, \"use_sliding_window\": true",
          "architecture qwen2"},
         {"LlamaForCausalLM", ", \"sliding_window\": 12", NULL}, /* transformers ignores it */
+        {"LlamaForCausalLM", ", \"hidden_act\": \"gelu\"", "hidden_act 'gelu' "},
+        {"LlamaForCausalLM", ", \"hidden_act\": \"silu\"", NULL},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         const gk_plan_options o = gguf_options();
@@ -387,7 +390,8 @@ static void a_window_is_told(void **state)
         assert_ok(p != NULL, err);
         const char *said = NULL;
         for (uint64_t k = 0; k < p->notes.n; k++)
-            if (strcmp(p->notes.row[k].check, "window") == 0)
+            if (strcmp(p->notes.row[k].check, "window") == 0
+                || strcmp(p->notes.row[k].check, "activation") == 0)
                 said = p->notes.row[k].text;
         if ((said != NULL) != (all[i].text != NULL)
             || (said != NULL && strstr(said, all[i].text) == NULL))
@@ -430,7 +434,7 @@ int main(void)
         cmocka_unit_test(eighty_layers_are_a_70b),
         cmocka_unit_test(integers_are_no_weights),
         cmocka_unit_test(a_bias_of_queries_is_interleaved),
-        cmocka_unit_test(a_window_is_told),
+        cmocka_unit_test(what_llama_cpp_computes_otherwise_is_told),
         cmocka_unit_test(a_name_without_a_place_is_told),
     };
     return cmocka_run_group_tests(tests, open_work, close_work);

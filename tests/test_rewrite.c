@@ -418,6 +418,68 @@ static void other_files_come_along_and_stale_ones_do_not(void **state)
     assert_same_files(WORK "/model/tokenizer.tok.json", OUT "/tokenizer.tok.json");
 }
 
+/* Every file of OUT stands in the plan with its size, no other does, and output_bytes is their
+ * sum; a run lists the same, with the digests asked for. */
+static void check_files(const gk_plan *p, const gk_run_result *r, const char *dir)
+{
+    uint64_t bytes, sum = 0;
+    size_t count;
+    char **name = names_in(dir, &count);
+
+    assert_int_equal(gk_plan_n_files(p), count);
+    assert_int_equal(r->n_files, count);
+    for (uint64_t i = 0; i < count; i++) {
+        gk_err err = {0};
+        char hex[GK_SHA256_HEX] = "";
+        size_t n, at = 0;
+        const char *file = gk_plan_file(p, i, &bytes);
+        while (at < count && strcmp(name[at], file) != 0)
+            at++;
+        if (at == count)
+            fail_msg("%s is in the plan, not in %s", file, dir);
+        unsigned char *data = read_bytes(path_of("%s/%s", dir, file), &n);
+        assert_int_equal(bytes, n);
+        if (p->options.hash != GK_HASH_NONE)
+            assert_ok(gk_hash_bytes(data, n, hex, &err), err);
+        free(data);
+        assert_string_equal(r->file[i].name, file);
+        assert_int_equal(r->file[i].bytes, n);
+        assert_string_equal(r->file[i].sha256, hex);
+        sum += bytes;
+    }
+    assert_int_equal(p->output_bytes, sum);
+    free_names(name, count);
+}
+
+static void the_plan_lists_every_file_of_the_output(void **state)
+{
+    (void)state;
+    static const gk_hash_mode modes[] = {GK_HASH_NONE, GK_HASH_OUTPUT, GK_HASH_ALL};
+    static const char *const rules[] = {"default = keep", "default = int8", "default = F16"};
+    for (int i = 0; i < 9; i++) {
+        const gk_run_options run = {0};
+        gk_plan_options o = i < 3 ? plain_options() : i < 6 ? int_options() : gguf_options();
+        const char *dir = i < 6 ? OUT : WORK "/files";
+        gk_run_result result;
+        gk_err err = {0};
+        o.hash = modes[i % 3];
+        o.max_shard_bytes = i < 3 ? 100000 : 0;
+        link_all("build/models/odd-hf", WORK "/model");
+        write_text(WORK "/model/LICENSE", "free");
+        write_text(WORK "/model/grokkit.json", "{}");
+        remove_tree(OUT);
+        fresh_dir(WORK "/files");
+        gk_catalog *c = open_whole(WORK "/model");
+        gk_plan *p = try_plan(c, rules[i / 3], &o, &err);
+        assert_ok(p != NULL, err);
+        assert_ok(gk_run(p, i < 6 ? OUT : WORK "/files/out.gguf", &run, &result, &err), err);
+        check_files(p, &result, dir);
+        gk_run_result_free(&result);
+        gk_plan_free(p);
+        gk_catalog_close(c);
+    }
+}
+
 WORK_FOLDER(WORK)
 
 int main(void)
@@ -439,6 +501,7 @@ int main(void)
         cmocka_unit_test(blanks_before_commas_stay),
         cmocka_unit_test(an_empty_config_becomes_a_valid_one),
         cmocka_unit_test(other_files_come_along_and_stale_ones_do_not),
+        cmocka_unit_test(the_plan_lists_every_file_of_the_output),
     };
     return cmocka_run_group_tests(tests, open_work, close_work);
 }

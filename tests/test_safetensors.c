@@ -240,6 +240,7 @@ static void every_duplicate_is_refused(void **state)
         {"{\"\":" U8("[1]", "[0,1]") ", \"\":" U8("[1]", "[1,2]") "}", 2, F, "", " \"\"", 0,
          "duplicate"},
         {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, F, "", ":{}}", 0, "duplicate"},
+        {"{\"__metadata__\":null,\"__metadata__\":{}}", 0, F, "", ":{}}", 0, "duplicate"},
         {"{\"t\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1, F,
          "t", ":\"U8\",\"sh", 0, "duplicate"},
         {"{\"t\":{\"dtype\":\"U8\",\"shape\":[],\"shape\":[],\"data_offsets\":[0,1]}}", 1, F, "t",
@@ -258,12 +259,43 @@ static void every_duplicate_is_refused(void **state)
     }
 }
 
+/* safetensors 0.6.2, 0.7.0 and 0.8.0 open such files and give the last value. */
+static void duplicate_keys_of_metadata_are_a_finding(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *metadata, *text;
+    } rows[] = {
+        {"{\"format\":\"pt\",\"a\":\"1\",\"a\":\"2\"}", "(1, the first is \"a\")"},
+        {"{\"a\":\"1\",\"b\":\"\",\"\\u0061\":\"1\",\"b\":\"\",\"a\":\"\"}",
+         "(3, the first is \"a\")"},
+        {"{\"format\":\"tf\",\"format\":\"pt\"}", "(1, the first is \"format\")"},
+        {"{\"a\\u0000b\":\"\",\"a\\u0000c\":\"\",\"a\":\"\",\"\":\"\",\"A\":\"\"}", NULL},
+        {"null", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char header[300];
+        snprintf(header, sizeof header, "{\"__metadata__\":%s,\"t\":" U8("[1]", "[0,1]") "}",
+                 rows[i].metadata);
+        gk_catalog *c = open_good(header, strlen(header), 1);
+        assert_int_equal(c->n_tensors, 1);
+        assert_int_equal(c->findings.n, rows[i].text != NULL);
+        if (rows[i].text != NULL) {
+            assert_string_equal(c->findings.row[0].check, "header");
+            assert_int_equal(c->findings.row[0].severity, GK_WARN);
+            assert_non_null(strstr(c->findings.row[0].text, rows[i].text));
+        }
+        gk_catalog_close(c);
+    }
+}
+
 static void metadata_that_is_not_text_to_text_is_refused(void **state)
 {
     (void)state;
     static const bad rows[] = {
         {"{\"__metadata__\":[]}", 0, F, "", "[]", 0, "object"},
         {"{\"__metadata__\":\"x\"}", 0, F, "", "\"x\"", 0, "object"},
+        {"{\"__metadata__\":nul}", 0, F, "", NULL, 8 + 20, "JSON"},
         {"{\"__metadata__\":{\"a\":1}}", 0, F, "", "1", 0, "string"},
         {"{\"__metadata__\":{\"a\":null}}", 0, F, "", "null", 0, "string"},
         {"{\"__metadata__\":{\"a\":[\"b\"]}}", 0, F, "", "[", 0, "string"},
@@ -561,6 +593,7 @@ int main(void)
         cmocka_unit_test(rows_of_part_bytes_are_unsupported_not_malformed),
         cmocka_unit_test(data_that_does_not_tile_the_file_is_refused),
         cmocka_unit_test(every_duplicate_is_refused),
+        cmocka_unit_test(duplicate_keys_of_metadata_are_a_finding),
         cmocka_unit_test(metadata_that_is_not_text_to_text_is_refused),
         cmocka_unit_test(every_dtype_is_accepted),
         cmocka_unit_test(scalars_and_empty_tensors_are_accepted),

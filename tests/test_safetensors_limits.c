@@ -141,6 +141,42 @@ static void the_longest_header_may_be_full_of_entries(void **state)
     unlink(path);
 }
 
+/* A header whose metadata has n keys, each `"%llx":""`, but all the same where it says so. */
+static void write_keys(uint64_t n, bool same)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite("\0\0\0\0\0\0\0\0{\"__metadata__\":{", 1, 25, f), 25);
+    for (uint64_t i = 0; i < n; i++)
+        fprintf(f, "%s\"%llx\":\"\"", i > 0 ? "," : "", same ? 7ULL : (unsigned long long)i);
+    fputs("}}", f);
+    const long end = ftell(f);
+    assert_int_equal(fseek(f, 0, SEEK_SET), 0);
+    for (int i = 0; i < 8; i++)
+        fputc((int)((uint64_t)(end - 8) >> 8 * i & 255), f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void a_million_keys_of_metadata_open_and_one_more_does_not(void **state)
+{
+    (void)state;
+    uint64_t n;
+    int code;
+    for (int same = 0; same < 2; same++) {
+        write_keys(1000000, same);
+        const uint64_t peak = open_in_a_child(&n, &code);
+        print_message("a million %s keys: peak %llu KiB\n", same ? "equal" : "different",
+                      (unsigned long long)peak / 1024);
+        assert_int_equal(code, same ? F : GK_OK); /* a warning */
+        if (!SANITIZED)
+            assert_true(peak <= 64 * MIB);
+        write_keys(1000001, same);
+        open_in_a_child(&n, &code);
+        assert_int_equal(code, GK_ERR_LIMIT);
+    }
+    unlink(path);
+}
+
 static void a_hundred_thousand_entries_on_the_same_bytes_are_refused(void **state)
 {
     (void)state;
@@ -236,6 +272,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_longest_header_opens_and_one_byte_more_does_not),
         cmocka_unit_test(the_longest_header_may_be_full_of_entries),
+        cmocka_unit_test(a_million_keys_of_metadata_open_and_one_more_does_not),
         cmocka_unit_test(a_hundred_thousand_entries_on_the_same_bytes_are_refused),
         cmocka_unit_test(a_file_cut_anywhere_is_refused),
         cmocka_unit_test(any_flipped_bit_is_refused_or_read_the_same_twice),

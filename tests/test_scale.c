@@ -102,7 +102,7 @@ static const choice choices[] = {{"hf", "keep", ODD},
 static void write_in_tiles(const choice *job, int threads, uint64_t quanta, bool cold)
 {
     gk_err err = {0};
-    const gk_run_options run = {.hash = GK_HASH_OUTPUT};
+    const gk_run_options run = {0};
     gk_run_result result;
     gk_plan_options o = plain_options();
     o.target = gk_target_find(job->target, &err);
@@ -210,7 +210,7 @@ static void a_file_that_changes_under_a_run_is_named(void **state)
     for (int i = 0; i < 2 * 2 * N_CHANGES; i++) {
         gk_err err = {0};
         meddler m = {WORK "/model/model.safetensors", i % N_CHANGES, 0};
-        const gk_run_options run = {.hash = GK_HASH_OUTPUT, .progress = meddle, .context = &m};
+        const gk_run_options run = {.progress = meddle, .context = &m};
         gk_run_result result;
         gk_plan_options o = i % 2 == 0 ? plain_options() : int_options();
         o.threads = i < 2 * N_CHANGES ? 1 : 3;

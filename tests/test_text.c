@@ -3,6 +3,7 @@
 
 #include "tests/test.h"
 
+#include "formats/json.h"
 #include "formats/text.h"
 
 static void json_is_compact_or_indented(void **state)
@@ -68,9 +69,37 @@ static void the_first_error_wins(void **state)
     assert_int_equal(gk_err_exit(err.code), 3);
 }
 
+/* As transformers writes them; they are numbers, and no integers. */
+static void integers_past_64_bits_are_reals(void **state)
+{
+    static const char text[] = "{\"model_max_length\": 1000000000000000019884624838656, \"n\": 7, "
+                               "\"s\": \"12345678901234567890 \\\"1234567890123456789012\", "
+                               "\"r\": [0.12345678901234567890123, -99999999999999999999]}";
+    gk_err err = {0};
+    uint64_t u = 0;
+    double real = 0;
+
+    (void)state;
+    gk_json *root = gk_json_parse(text, sizeof text - 1, "tokenizer_config.json", &err);
+    assert_ok(root != NULL, err);
+    assert_false(gk_json_as_uint(gk_json_get(root, "model_max_length"), &u));
+    assert_true(gk_json_as_real(gk_json_get(root, "model_max_length"), &real));
+    assert_true(real == 1e30);
+    assert_true(gk_json_as_uint(gk_json_get(root, "n"), &u) && u == 7);
+    assert_string_equal(gk_json_text(gk_json_get(root, "s"), NULL),
+                        "12345678901234567890 \"1234567890123456789012");
+    assert_true(gk_json_as_real(gk_json_at(gk_json_get(root, "r"), 0), &real));
+    assert_true(real == 0.12345678901234567890123);
+    assert_true(gk_json_as_real(gk_json_at(gk_json_get(root, "r"), 1), &real) && real == -1e20);
+    gk_json_free(root);
+    static const char bad[] = "{\"a\": 1000000000000000019884624838656, \"a\": 1}";
+    assert_null(gk_json_parse(bad, sizeof bad - 1, "x.json", &err));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(integers_past_64_bits_are_reals),
         cmocka_unit_test(json_is_compact_or_indented),
         cmocka_unit_test(what_a_terminal_obeys_is_escaped),
         cmocka_unit_test(utf8_refuses_overlong_surrogates_and_the_far_planes),

@@ -390,6 +390,16 @@ static void members_that_overlap_are_refused(void **state)
     gk_arena_free(a);
 }
 
+/* ---- calls that nobody knows ------------------------------------------------------------ */
+
+/* Without weights in it such an object is left out (beside.pt is in golden.txt). */
+static void objects_that_hold_weights_are_refused(void **state)
+{
+    (void)state;
+    expect_bad(DATA "/holder.pt", GK_ERR_UNSUPPORTED, "holder.pt", "holder", "argparse.Namespace");
+    expect_bad(DATA "/history.pt", GK_ERR_UNSUPPORTED, "history.pt", "history", "_reconstruct");
+}
+
 /* ---- state dicts that lie -------------------------------------------------------------- */
 
 /* data.pkl of the lone tensor with some bytes changed, its CRC made right again. */
@@ -476,6 +486,7 @@ int main(void)
         cmocka_unit_test(zips_that_can_be_read_in_two_ways_are_refused),
         cmocka_unit_test(a_plain_zip_is_read),
         cmocka_unit_test(members_that_overlap_are_refused),
+        cmocka_unit_test(objects_that_hold_weights_are_refused),
         cmocka_unit_test(state_dicts_that_lie_are_refused),
     };
     return cmocka_run_group_tests(tests, open_work, close_work);

@@ -20,6 +20,7 @@ static inline gk_plan_options plain_options(void)
 {
     return (gk_plan_options){.target = gk_target_find("hf", NULL),
                              .method = GK_METHOD_RTN,
+                             .hash = GK_HASH_OUTPUT,
                              .threads = 2,
                              .memory_bytes = MANY,
                              .check_values = true};
@@ -65,8 +66,7 @@ static inline bool try_write(const char *from, const char *rules, const gk_plan_
                              const char *out, gk_err *err)
 {
     /* what is read back must be whole, so parts of models are not */
-    const gk_run_options run = {.hash = GK_HASH_OUTPUT,
-                                .verify = WRITTEN_OPEN == gk_model_open_whole};
+    const gk_run_options run = {.verify = WRITTEN_OPEN == gk_model_open_whole};
     gk_run_result result = {0};
     gk_catalog *c = open_whole(from);
     gk_plan *p = try_plan(c, rules, options, err);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 static const double pi = 3.14159265358979323846;
@@ -33,6 +34,68 @@ bool gk_preset_find(const char *name, gk_switches *out)
             return true;
         }
     return false;
+}
+
+/* ---- switches in words ------------------------------------------------------------ */
+
+#define N_SWITCHES 7
+#define MOST_WORDS 8
+
+/* By the words of the command line. */
+static const struct {
+    const char *name, *word[MOST_WORDS];
+} switch_words[N_SWITCHES] = {
+    {"gelu", {"erf", "tanh"}},
+    {"rope", {"config", "original", "yarn", "yarn_log", "theta_scale", "linear", "llama3"}},
+    {"rope-magnitude", {"off", "on"}},
+    {"renorm", {"off", "on", "alone"}},
+    {"router-cap", {"off", "on"}},
+    {"temperature", {"off", "on"}},
+    {"final-order", {"scale-cap", "cap-scale"}},
+};
+
+const char *gk_switches_spell(const gk_switches *s, char out[GK_SWITCHES_TEXT])
+{
+    const int value[N_SWITCHES] = {s->gelu_tanh,  (int)s->rope,   s->rope_magnitude, (int)s->renorm,
+                                   s->router_cap, s->temperature, s->cap_first};
+    size_t len = 0;
+
+    for (int i = 0; i < N_SWITCHES; i++)
+        len += (size_t)snprintf(out + len, GK_SWITCHES_TEXT - len, "%s%s=%s", i > 0 ? "," : "",
+                                switch_words[i].name, switch_words[i].word[value[i]]);
+    return out;
+}
+
+bool gk_switches_parse(const char *text, gk_switches *out, gk_err *err)
+{
+    int value[N_SWITCHES] = {0};
+    const char *at = text;
+    bool ok = true;
+
+    for (int i = 0; ok && i < N_SWITCHES; i++) {
+        const size_t name = strlen(switch_words[i].name), word = strcspn(at, "=");
+        const char *v = at + word + (at[word] == '=');
+        const size_t len = strcspn(v, ",");
+        int k = 0;
+        while (k < MOST_WORDS && switch_words[i].word[k] != NULL
+               && (strlen(switch_words[i].word[k]) != len
+                   || strncmp(switch_words[i].word[k], v, len) != 0))
+            k++;
+        ok = word == name && strncmp(at, switch_words[i].name, name) == 0 && k < MOST_WORDS
+             && switch_words[i].word[k] != NULL && (v[len] == ',') == (i + 1 < N_SWITCHES);
+        value[i] = k;
+        at = v + len + (v[len] == ',');
+    }
+    if (!ok)
+        return gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "'%.60s' are no switches of a pass", text);
+    *out = (gk_switches){.gelu_tanh = value[0] == 1,
+                         .rope = (gk_rope)value[1],
+                         .rope_magnitude = value[2] == 1,
+                         .renorm = (gk_renorm)value[3],
+                         .router_cap = value[4] == 1,
+                         .temperature = value[5] == 1,
+                         .cap_first = value[6] == 1};
+    return true;
 }
 
 const char *gk_arch_name(const gk_json *config)

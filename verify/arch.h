@@ -48,6 +48,15 @@ typedef struct gk_switches {
  * All zero is what the config says, for architectures on which engines agree. */
 bool gk_preset_find(const char *name, gk_switches *out);
 
+#define GK_SWITCHES_TEXT 160 /* bytes of switches in words, their end included */
+
+/* Writes the switches as "gelu=erf,rope=config,...", in the words of the options of eval. Returns
+ * out. */
+const char *gk_switches_spell(const gk_switches *s, char out[GK_SWITCHES_TEXT]);
+
+/* Reads what gk_switches_spell() wrote. False: FORMAT. */
+bool gk_switches_parse(const char *text, gk_switches *out, gk_err *err);
+
 typedef struct gk_arch {
     const char   *name;   /* "grok2" */
     const char   *preset; /* what is computed unless asked otherwise; NULL: engines agree */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
-#include "verify/blas.h"
+#include "quant/blas.h"
 #include "verify/layer.h"
 
 /* Rotates pairs (j, j + D/2) of `heads` vectors [heads, D] by the position's angles. */
@@ -134,6 +134,13 @@ bool gk_attention(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
                               .out = step[i].out,
                               .begin = c->begin,
                               .n_batches = c->n_batches};
+        if (p.w[0] != NULL && s->until == (i < 3 ? GK_UNTIL_FIRST : GK_UNTIL_LAST)) {
+            if (!gk_show(s, &p, err))
+                return false;
+            if (i < 2)
+                continue;
+            return true;
+        }
         if (p.w[0] == NULL || !gk_multiply(s, &p, err)
             || !add_bias(s, step[i].bias, layer, step[i].out, n, step[i].width, err))
             return false;

@@ -258,7 +258,8 @@ bool gk_buffers_open(gk_stream *s, gk_stream *first, gk_err *err)
     else
         s->w = &s->own;
     if (!open_own(s, err) || (s->w == &s->own && !open_workspace(s, err))
-        || !grow_scratch(s->w, s->c, err))
+        || !grow_scratch(s->w, s->c, err)
+        || (s->o.instead != NULL && !grow_scratch(s->w, s->o.instead, err)))
         return false;
     const uint64_t rows = gk_min(s->T, s->chunk * gk_batch_tokens(&s->o)) * s->d;
     s->r = s->w->window;

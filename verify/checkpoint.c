@@ -13,9 +13,9 @@
 #include "formats/checked.h"
 #include "formats/sealed.h"
 #include "formats/text.h"
+#include "quant/blas.h"
 #include "quant/model.h"
-#include "verify/blas.h"
-#include "verify/pass.h"
+#include "verify/scoring.h"
 
 #define KEY_BYTES (GK_SHA256_HEX - 1)
 

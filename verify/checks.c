@@ -9,8 +9,7 @@
 #include "formats/checked.h"
 #include "formats/grok2.h"
 #include "formats/hash.h"
-#include "quant/blocks.h"
-#include "quant/kernels.h"
+#include "quant/nonfinite.h"
 #include "verify/tokenizer.h"
 
 #define TILE_BYTES   (UINT64_C(4) << 20)
@@ -71,9 +70,15 @@ static bool check_tokenizer(gk_catalog *c, gk_err *err)
 
 /* ---- values --------------------------------------------------------------------------- */
 
+/* How many, and where the first of them is. */
+typedef struct place {
+    uint64_t n, row, col;
+} place;
+
+enum { IN_VALUES, IN_SCALES, N_KINDS };
+
 typedef struct seen {
-    uint64_t n_nan, n_inf, first_nan, first_inf; /* element indices of values or scales */
-    uint64_t width;                              /* columns of those                    */
+    place    nan[N_KINDS], inf[N_KINDS];
     uint64_t zero_rows, first_zero;
     char     digest[GK_SHA256_HEX]; /* of experts only */
     gk_err  *failure;               /* reading it failed; NULL: it did not */
@@ -87,53 +92,41 @@ typedef struct scan {
     gk_err                  failure;
 } scan;
 
-static bool is_nan(gk_dtype dtype, const unsigned char *p)
+/* What the numbers of a part are; compressed-tensors stores the E8M0 of MXFP4 as U8. */
+static gk_dtype number_of(const gk_part *part)
 {
-    uint32_t u;
-
-    if (dtype == GK_F32) {
-        memcpy(&u, p, 4);
-        return (u & 0x7FFFFF) != 0;
-    }
-    return (gk_load_u16(p) & (dtype == GK_BF16 ? 0x7F : 0x3FF)) != 0;
+    return part->role == GK_PART_SCALES && part->dtype == GK_U8 ? GK_F8_E8M0 : part->dtype;
 }
 
-/* Counts NaN and infinities among n elements, the first of which is element `at`. */
-static void scan_nonfinite(gk_dtype dtype, const unsigned char *p, uint64_t n, uint64_t at,
+/* Counts NaN and infinities, of ggml's types blocks whose scale is one; p holds the rectangle
+ * {row, n_rows, col, n_cols}. */
+static void scan_nonfinite(const gk_part *part, const unsigned char *p, const uint64_t rect[4],
                            seen *s)
 {
-    const gk_kernels *k = gk_kernels_get();
-    const uint64_t size = dtype == GK_F32 ? 4 : 2;
-    uint64_t i = 0;
+    const gk_dtype dtype = number_of(part);
+    const gk_dtype_row *type = gk_dtype_get(dtype);
+    const int kind = gk_dtype_is_block(dtype) || part->role == GK_PART_SCALES
+                     || part->role == GK_PART_ZEROS ? IN_SCALES : IN_VALUES;
+    const uint64_t n = rect[1] * rect[3];
 
-    while (i < n) {
-        const unsigned char *from = p + i * size;
-        i += dtype == GK_F32    ? k->nonfinite_f32(from, n - i)
-             : dtype == GK_BF16 ? k->nonfinite_bf16(from, n - i)
-                                : k->nonfinite_f16(from, n - i);
+    for (uint64_t i = 0; i < n; i += type->block_elems) {
+        i += gk_nonfinite(dtype, p + i / type->block_elems * type->block_bytes, n - i);
         if (i == n)
             return;
-        if (is_nan(dtype, p + i * size)) {
-            if (s->n_nan++ == 0)
-                s->first_nan = at + i;
-        } else if (s->n_inf++ == 0) {
-            s->first_inf = at + i;
+        const bool nan = gk_is_nan(dtype, p + i / type->block_elems * type->block_bytes);
+        place *at = nan ? &s->nan[kind] : &s->inf[kind];
+        if (at->n++ == 0) {
+            at->row = rect[0] + i / rect[3];
+            at->col = rect[2] + i % rect[3];
         }
-        i++;
     }
 }
 
-/* ggml's blocks hold no NaN of their own, but their scales may be one. */
-static void scan_blocks(const gk_blocks *blocks, const unsigned char *p, uint64_t n, uint64_t at,
-                        seen *s)
+/* Whether a sign alone is a zero, and nothing else but all bits zero. */
+static bool has_zeros(gk_dtype dtype)
 {
-    const gk_dtype_row *type = gk_dtype_get(blocks->dtype);
-
-    if (blocks->valid(p, n))
-        return;
-    for (uint64_t i = 0; i < n; i += type->block_elems, p += type->block_bytes)
-        if (!blocks->valid(p, type->block_elems) && s->n_nan++ == 0)
-            s->first_nan = at + i;
+    return dtype == GK_BF16 || dtype == GK_F16 || dtype == GK_F32 || dtype == GK_F64
+           || dtype == GK_C64 || dtype == GK_F8_E4M3 || dtype == GK_F8_E5M2;
 }
 
 static bool is_zero(const unsigned char *p, uint64_t n)
@@ -160,35 +153,26 @@ static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_er
     for (int i = 0; ok && i < gk_n_parts(t); i++) {
         gk_part_room room;
         const gk_part *part = gk_part_of(t, i, &room);
-        const gk_blocks *blocks = gk_blocks_of(part->dtype);
-        const bool floats = part->dtype == GK_BF16 || part->dtype == GK_F16
-                            || part->dtype == GK_F32;
+        const bool zeros = t->scheme == NULL && has_zeros(part->dtype);
         const uint64_t row_bytes = gk_row_bytes(part->dtype, part->n_cols);
         const uint64_t block = gk_dtype_get(part->dtype)->block_elems;
-        /* whole rows, or pieces of one that is too wide */
-        const uint64_t cols = row_bytes <= TILE_BYTES ? part->n_cols
-                                                      : TILE_BYTES / 8 / block * block;
-        const uint64_t rows = gk_max(TILE_BYTES / gk_max(gk_row_bytes(part->dtype, cols), 1), 1);
+        /* whole rows, or pieces of one that is too wide: in the order of the elements */
+        const bool whole = row_bytes <= TILE_BYTES;
+        const uint64_t cols = whole ? part->n_cols : TILE_BYTES / 8 / block * block;
+        const uint64_t rows = whole ? gk_max(TILE_BYTES / gk_max(row_bytes, 1), 1) : 1;
         for (uint64_t r = 0; ok && r < part->n_rows; r += rows)
             for (uint64_t col = 0; ok && col < part->n_cols; col += cols) {
                 const uint64_t n = gk_min(rows, part->n_rows - r);
                 const uint64_t m = gk_min(cols, part->n_cols - col);
-                const uint64_t width = gk_row_bytes(part->dtype, m);
+                const uint64_t width = gk_row_bytes(part->dtype, m), rect[4] = {r, n, col, m};
                 if (x->o->stop != NULL && *x->o->stop)
                     ok = gk_fail(err, GK_ERR_INTERRUPTED, GK_NO_OFF, "interrupted");
                 ok = ok && gk_read_part(x->c, t, i, r, n, col, m, buf, err);
                 if (ok && hash != NULL)
                     gk_hash_add(hash, buf, n * width);
-                if (ok && floats) {
-                    s->width = part->n_cols;
-                    scan_nonfinite(part->dtype, buf, n * m, r * part->n_cols + col, s);
-                }
-                if (ok && blocks != NULL) {
-                    s->width = part->n_cols;
-                    scan_blocks(blocks, buf, n * m, r * part->n_cols + col, s);
-                }
-                for (uint64_t k = 0;
-                     ok && floats && t->scheme == NULL && m == part->n_cols && k < n; k++)
+                if (ok)
+                    scan_nonfinite(part, buf, rect, s);
+                for (uint64_t k = 0; ok && zeros && m == part->n_cols && k < n; k++)
                     if (is_zero(buf + k * width, width) && s->zero_rows++ == 0)
                         s->first_zero = r + k;
                 if (ok && x->o->progress != NULL)
@@ -200,24 +184,25 @@ static bool scan_tensor(const scan *x, uint64_t index, unsigned char *buf, gk_er
     return ok;
 }
 
+static bool report_place(gk_catalog *c, const char *file, const char *tensor, const place *at,
+                         const char *what, int kind, gk_err *err)
+{
+    return at->n == 0
+           || gk_findings_addf(&c->findings, "values", GK_BAD, file, tensor, err,
+                               "%" PRIu64 " %s%s, the first at row %" PRIu64 ", column %" PRIu64,
+                               at->n, what, kind == IN_SCALES ? " among its scales" : "", at->row,
+                               at->col);
+}
+
 static bool report_values(gk_catalog *c, const gk_tensor *t, const seen *s, gk_err *err)
 {
     const char *file = t->whole != NULL ? c->input[t->whole->input].name : NULL;
-    const bool codes = t->scheme != NULL || gk_dtype_is_block((gk_dtype)t->dtype);
     gk_findings *f = &c->findings;
     bool ok = true;
 
-    if (s->n_nan > 0)
-        ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
-                              "%" PRIu64 " NaN%s, the first at row %" PRIu64 ", column %" PRIu64,
-                              s->n_nan, codes ? " among its scales" : "",
-                              s->first_nan / s->width, s->first_nan % s->width);
-    if (ok && s->n_inf > 0)
-        ok = gk_findings_addf(f, "values", GK_BAD, file, t->name, err,
-                              "%" PRIu64 " infinities (Inf)%s, the first at row %" PRIu64
-                              ", column %" PRIu64,
-                              s->n_inf, codes ? " among its scales" : "",
-                              s->first_inf / s->width, s->first_inf % s->width);
+    for (int k = 0; ok && k < N_KINDS; k++)
+        ok = report_place(c, file, t->name, &s->nan[k], "NaN", k, err)
+             && report_place(c, file, t->name, &s->inf[k], "infinities (Inf)", k, err);
     if (ok && s->zero_rows > 0 && gk_rows(t) > 0 && gk_cols(t) > 0)
         ok = gk_findings_addf(f, "values",
                               s->zero_rows == gk_rows(t) || s->zero_rows >= MANY_ZEROS ? GK_BAD

@@ -179,10 +179,11 @@ bool gk_compare(const gk_catalog *a, const gk_catalog *b, const gk_compare_optio
         gk_err own = {0};
         side x = {.c = a}, y = {.c = b};
         gk_tensor_error *row = &out->row[i];
-        const bool plain = same_shape(row->a, row->b) && row->a->dtype == row->b->dtype
-                           && row->a->scheme == NULL && row->b->scheme == NULL;
+        row->bytes = !row->comparable && same_shape(row->a, row->b)
+                     && row->a->dtype == row->b->dtype && row->a->scheme == NULL
+                     && row->b->scheme == NULL;
         if (ok && !(row->comparable ? compare_one(&x, &y, row, &s[i], o, &own)
-                    : plain         ? compare_bytes(&x, &y, row, &own)
+                    : row->bytes    ? compare_bytes(&x, &y, row, &own)
                                     : true)) {
 #pragma omp critical(gk_compare_failure)
             {

@@ -12,6 +12,7 @@ typedef struct gk_tensor_error {
     double max_abs, cosine;
     bool   equal;           /* the same values, whatever the dtype          */
     bool   comparable;      /* same shape, and both decode to numbers       */
+    bool   bytes;           /* of one type that is no number here: so equal or not */
     bool   derived;         /* one side's alone, and what the other's config says */
 } gk_tensor_error;
 

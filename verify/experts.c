@@ -25,14 +25,19 @@ bool gk_dense(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
                     .begin = c->begin,
                     .n_batches = c->n_batches};
 
-    if (p.w[0] == NULL || p.w[1] == NULL || !gk_multiply(s, &p, err))
+    if (p.w[0] == NULL || p.w[1] == NULL)
+        return false;
+    if (s->until == GK_UNTIL_FIRST)
+        return gk_show(s, &p, err);
+    if (!gk_multiply(s, &p, err))
         return false;
     p.w[0] = gk_layer_tensor(s, GK_WEIGHT_DOWN, layer, 0, err);
     p.w[1] = NULL;
     p.in = h;
     p.unordered = true;
     p.out = s->y;
-    return p.w[0] != NULL && gk_multiply(s, &p, err);
+    return p.w[0] != NULL
+           && (s->until == GK_UNTIL_LAST ? gk_show(s, &p, err) : gk_multiply(s, &p, err));
 }
 
 static bool renormalises(const gk_stream *s)
@@ -82,12 +87,21 @@ static void route(const gk_stream *s, const float *x, double *logit, uint64_t to
             weights[k] = (float)(exp(logit[ids[k]] - most) / sum / chosen);
 }
 
+static bool watch_router(const gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
+{
+    const gk_tensor *const w[2] = {gk_layer_tensor(s, GK_WEIGHT_ROUTER, layer, 0, err), NULL};
+
+    return s->o.watch == NULL
+           || (w[0] != NULL && s->o.watch(s->o.watcher, w, s->x, c->begin, c->n_batches, err));
+}
+
 static bool route_all(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
 {
     const uint64_t E = s->a.sizes.experts;
     double *room = gk_alloc((uint64_t)s->o.threads * E, sizeof *room, err);
 
-    if (room == NULL || !gk_layer_read(s, GK_WEIGHT_ROUTER, layer, s->gate, err)) {
+    if (room == NULL || !watch_router(s, layer, c, err)
+        || !gk_layer_read(s, GK_WEIGHT_ROUTER, layer, s->gate, err)) {
         gk_free(room);
         return false;
     }
@@ -137,6 +151,8 @@ static bool run_expert(gk_stream *s, uint64_t layer, const gk_chunk *c, uint64_t
                     .out = h,
                     .begin = s->expert_begin,
                     .n_batches = c->n_batches};
+    if (s->until == GK_UNTIL_FIRST)
+        return gk_show(s, &p, err);
     if (!gk_multiply(s, &p, err))
         return false;
     p = (gk_product){.w = {down, NULL},
@@ -145,6 +161,8 @@ static bool run_expert(gk_stream *s, uint64_t layer, const gk_chunk *c, uint64_t
                      .out = out,
                      .begin = s->expert_begin,
                      .n_batches = c->n_batches};
+    if (s->until == GK_UNTIL_LAST)
+        return gk_show(s, &p, err);
     if (!gk_multiply(s, &p, err))
         return false;
 #pragma omp parallel for schedule(static) num_threads(s->o.threads)

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "formats/checked.h"
+#include "quant/blas.h"
 #include "quant/model.h"
-#include "verify/blas.h"
 #include "verify/layer.h"
 
 /* ---- starting ------------------------------------------------------------------- */
@@ -26,7 +26,7 @@ static bool divide_frequencies(gk_stream *s, const gk_tensor *t, double *freq, g
     const uint64_t half = s->a.sizes.head_dim / 2, all[4] = {0, 1, 0, half};
     float *factor = gk_arena_alloc(s->arena, half, sizeof *factor, err);
 
-    if (factor == NULL || !gk_decode(s->c, t, all, factor, s->worker[0].scratch, err))
+    if (factor == NULL || !gk_stream_decode(s, t, all, factor, s->worker[0].scratch, err))
         return false;
     for (uint64_t j = 0; j < half; j++) {
         if (!(factor[j] > 0) || isinf(factor[j])) {
@@ -101,7 +101,7 @@ static bool embed(gk_stream *s, const gk_tensor *t, const uint32_t *ids, uint64_
         const uint64_t rect[4] = {ids[i], 1, 0, s->d};
         float *r = s->r + i * s->d;
         gk_err own = {0};
-        if (!gk_decode(s->c, t, rect, r, s->worker[omp_get_thread_num()].scratch, &own)) {
+        if (!gk_stream_decode(s, t, rect, r, s->worker[omp_get_thread_num()].scratch, &own)) {
 #pragma omp critical(gk_product_error)
             {
                 failed = true;
@@ -257,13 +257,17 @@ static bool norm_out(gk_stream *s, uint64_t layer, gk_weight role, const gk_chun
     return true;
 }
 
-static bool run_chunk(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
+static bool run_attention(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
+{
+    return norm_in(s, l, GK_WEIGHT_PRE_ATTN_NORM, c, err) && gk_attention(s, l, c, err)
+           && (s->until < GK_UNTIL_END || norm_out(s, l, GK_WEIGHT_POST_ATTN_NORM, c, 1, err));
+}
+
+static bool run_ffn(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
 {
     const gk_grok2 *g = &s->a.sizes;
 
-    if (!norm_in(s, l, GK_WEIGHT_PRE_ATTN_NORM, c, err) || !gk_attention(s, l, c, err)
-        || !norm_out(s, l, GK_WEIGHT_POST_ATTN_NORM, c, 1, err)
-        || !norm_in(s, l, GK_WEIGHT_PRE_FFN_NORM, c, err))
+    if (!norm_in(s, l, GK_WEIGHT_PRE_FFN_NORM, c, err))
         return false;
     if (g->dense > 0 && !gk_dense(s, l, c, err))
         return false;
@@ -271,7 +275,8 @@ static bool run_chunk(gk_stream *s, uint64_t l, const gk_chunk *c, gk_err *err)
         memset(s->y, 0, (c->t1 - c->t0) * s->d * sizeof(float));
     if (g->experts > 0 && !gk_experts(s, l, c, err))
         return false;
-    return norm_out(s, l, GK_WEIGHT_POST_FFN_NORM, c, s->a.mlp_scale, err);
+    return s->until < GK_UNTIL_END
+           || norm_out(s, l, GK_WEIGHT_POST_FFN_NORM, c, s->a.mlp_scale, err);
 }
 
 /* The experts that own inputs chose; those of another's are not counted. */
@@ -283,32 +288,40 @@ static void count(gk_stream *s, uint64_t l, const gk_chunk *c)
         counts[s->chosen[i]]++;
 }
 
+typedef struct part {
+    gk_layer_run *run;
+    bool          attention, ffn; /* what of the layer is run */
+} part;
+
 /* Nothing lasting changes before the chunk is through. */
-static bool run_whole_chunk(gk_stream *s, const gk_layer_run *run, const gk_chunk *c, gk_err *err)
+static bool run_chunk(gk_stream *s, const part *p, const gk_chunk *c, gk_err *err)
 {
+    const gk_layer_run *run = p->run;
     const gk_states *from = run->from != NULL ? run->from : &s->states;
-    const uint64_t n = c->t1 - c->t0;
+    const uint64_t n = c->t1 - c->t0, l = run->layer;
 
     if (!gk_states_load(from, c->t0, n, s->r, err)
         || (run->inputs != NULL && !gk_states_save(run->inputs, c->t0, n, s->r, err))
-        || !run_chunk(s, run->layer, c, err)
+        || (p->attention && !run_attention(s, l, c, err)) || (p->ffn && !run_ffn(s, l, c, err))
         || (run->done != NULL && !run->done(run->context, c->t0, n, s->r, err)))
         return false;
     if (run->from != NULL)
         return true;
-    if (!gk_states_save(&s->states, c->t0, n, s->r, err))
+    if (s->until == GK_UNTIL_END && !gk_states_save(&s->states, c->t0, n, s->r, err))
         return false;
-    count(s, run->layer, c);
+    if (p->ffn)
+        count(s, l, c);
     return true;
 }
 
-bool gk_stream_run(gk_stream *s, gk_layer_run *run, gk_err *err)
+static bool run_chunks(gk_stream *s, const part *p, gk_until until, gk_err *err)
 {
     uint64_t *begin = gk_alloc(s->chunk + 1, sizeof *begin, err);
     bool ok = begin != NULL;
 
-    while (ok && run->batch < s->n_batches) {
-        const uint64_t first = run->batch, n = gk_min(s->chunk, s->n_batches - first);
+    s->until = until;
+    while (ok && p->run->batch < s->n_batches) {
+        const uint64_t first = p->run->batch, n = gk_min(s->chunk, s->n_batches - first);
         const gk_chunk c = {.first = first,
                             .n_batches = n,
                             .t0 = s->begin[first],
@@ -316,12 +329,17 @@ bool gk_stream_run(gk_stream *s, gk_layer_run *run, gk_err *err)
                             .begin = begin};
         for (uint64_t b = 0; b <= n; b++)
             begin[b] = s->begin[first + b] - c.t0;
-        ok = !gk_stopped(s, err) && run_whole_chunk(s, run, &c, err);
+        ok = !gk_stopped(s, err) && run_chunk(s, p, &c, err);
         if (ok)
-            run->batch = first + n;
+            p->run->batch = first + n;
     }
     gk_free(begin);
     return ok;
+}
+
+bool gk_stream_run(gk_stream *s, gk_layer_run *run, gk_err *err)
+{
+    return run_chunks(s, &(part){run, true, true}, GK_UNTIL_END, err);
 }
 
 bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err)
@@ -329,6 +347,29 @@ bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err)
     gk_layer_run run = {.layer = l};
 
     return gk_stream_run(s, &run, err);
+}
+
+bool gk_stream_half(gk_stream *s, uint64_t l, gk_half half, gk_until until, gk_err *err)
+{
+    const uint64_t E = s->a.sizes.experts;
+    const bool attention = half == GK_HALF_ATTENTION;
+    gk_layer_run run = {.layer = l};
+
+    memset(s->counts + l * E, 0, E * sizeof *s->counts); /* of a half that is run again */
+    return run_chunks(s, &(part){&run, attention, !attention}, until, err);
+}
+
+bool gk_stream_restore(gk_stream *s, const gk_file *f, gk_err *err)
+{
+    const uint64_t slab = gk_stream_slab(s), row_bytes = s->d * sizeof *s->r;
+
+    for (uint64_t at = 0; at < s->T; at += slab) {
+        const uint64_t n = gk_min(slab, s->T - at);
+        if (!gk_file_read(f, at * row_bytes, s->r, n * row_bytes, err)
+            || !gk_states_save(&s->states, at, n, s->r, err))
+            return false;
+    }
+    return true;
 }
 
 bool gk_stream_finish(gk_stream *s, gk_err *err)

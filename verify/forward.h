@@ -41,12 +41,15 @@ typedef struct gk_forward_options {
     uint64_t    n_streams; /* that share it, sets of activations; 0 stands for 1 */
     const char *spool; /* where activations go that memory does not hold; NULL: they stay in it */
     const volatile sig_atomic_t *stop;
-    /* What a matrix, or two of the same inputs, is about to be multiplied with: batch b is rows
-     * [begin[b], begin[b + 1]) of in [.., columns], in the order of the windows. False and *err
-     * end the pass. May be NULL. */
+    /* What a matrix, or two of the same inputs, is about to be multiplied with, the router's
+     * among them: batch b is rows [begin[b], begin[b + 1]) of in [.., columns], in the order of
+     * the windows. False and *err end the pass. May be NULL. */
     bool (*watch)(void *watcher, const gk_tensor *const w[2], const float *in,
                   const uint64_t *begin, uint64_t n_batches, gk_err *err);
     void *watcher;
+    /* Where tensors are read that is_instead() says so of, by their names; NULL: nowhere. */
+    const gk_catalog *instead;
+    bool (*is_instead)(void *watcher, const gk_tensor *t);
     /* Bytes of weights read since the last call, and what is computed. May be NULL. */
     void (*progress)(void *context, uint64_t bytes, const char *what);
     void *context;
@@ -69,10 +72,25 @@ void       gk_stream_free(gk_stream *s);
 
 const gk_arch *gk_stream_arch(const gk_stream *s);
 
+/* Fills the residual stream with the f32 of a file, what an earlier run had after layer l: the
+ * next to run is l + 1. False: IO. */
+bool gk_stream_restore(gk_stream *s, const gk_file *f, gk_err *err);
+
 /* Runs layer l, in order. */
 bool gk_stream_layer(gk_stream *s, uint64_t l, gk_err *err);
 
-/* The same, batch by batch in an order that can be left and taken up again. */
+/* Half of a layer: attention, or what comes behind it. */
+typedef enum gk_half { GK_HALF_ATTENTION, GK_HALF_FFN } gk_half;
+
+/* How far. Up to where watch() has seen the inputs of the first matrices (q k v; gate, up and
+ * experts' w1, w3) or of the last (o; down and w2), the stream is left as it is. */
+typedef enum gk_until { GK_UNTIL_FIRST, GK_UNTIL_LAST, GK_UNTIL_END } gk_until;
+
+/* Runs the first half of layer l and then the second, each as often as one likes until it is
+ * run to its end. */
+bool gk_stream_half(gk_stream *s, uint64_t l, gk_half half, gk_until until, gk_err *err);
+
+/* A whole layer, batch by batch in an order that can be left and taken up again. */
 typedef struct gk_layer_run {
     uint64_t layer;
     uint64_t batch; /* where to begin; after a false, what is not done yet */

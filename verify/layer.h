@@ -46,6 +46,7 @@ struct gk_stream {
     float             *gates;            /* [T, E]                                       */
     uint64_t          *counts;           /* [layers, E]                                  */
     float             *cos, *sin;        /* [ctx, D / 2]                                 */
+    gk_until           until;            /* of the half at hand                          */
     gk_workspace       own, *w;          /* w: own, or that of the stream it runs beside */
     /* of *w, for the chunk at hand: */
     float     *r;    /* [C, d] residual stream          */
@@ -77,6 +78,13 @@ typedef struct gk_product {
 } gk_product;
 
 bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err);
+
+/* Shows the inputs of a product to watch(), without the product. */
+bool gk_show(gk_stream *s, const gk_product *p, gk_err *err);
+
+/* gk_decode(), from the catalog that the options say. */
+bool gk_stream_decode(const gk_stream *s, const gk_tensor *t, const uint64_t rect[4], float *out,
+                      void *scratch, gk_err *err);
 
 /* Rows of a matrix that are decoded at once; depends on its width alone. */
 uint64_t gk_block_rows(uint64_t n_rows, uint64_t n_cols);

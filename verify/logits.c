@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
-#include "quant/model.h"
-#include "verify/blas.h"
+#include "quant/blas.h"
 #include "verify/layer.h"
 
 /* What the models and the job at hand need. */
@@ -49,7 +48,7 @@ static bool decode_block(gk_stream *s, const gk_tensor *t, uint64_t id, uint64_t
         const uint64_t rect[4] = {id + at, count, 0, s->d};
         gk_err own = {0};
         if (count > 0
-            && !gk_decode(s->c, t, rect, out + at * s->d, s->worker[omp_get_thread_num()].scratch,
+            && !gk_stream_decode(s, t, rect, out + at * s->d, s->worker[omp_get_thread_num()].scratch,
                           &own)) {
 #pragma omp critical(gk_product_error)
             {

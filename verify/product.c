@@ -5,7 +5,7 @@
 
 #include "formats/checked.h"
 #include "quant/model.h"
-#include "verify/blas.h"
+#include "quant/blas.h"
 #include "verify/layer.h"
 
 #define BLOCK_ELEMS (UINT64_C(1) << 20)
@@ -93,12 +93,25 @@ static void multiply_batch(const gk_stream *s, const gk_product *p, float *const
                 = activate(s, k->t[0][t * n_rows + i]) * k->t[1][t * n_rows + i];
 }
 
+bool gk_stream_decode(const gk_stream *s, const gk_tensor *t, const uint64_t rect[4], float *out,
+                      void *scratch, gk_err *err)
+{
+    if (s->o.instead == NULL || !s->o.is_instead(s->o.watcher, t))
+        return gk_decode(s->c, t, rect, out, scratch, err);
+    const gk_tensor *other = gk_catalog_find(s->o.instead, t->name);
+    if (other == NULL || gk_rows(other) != gk_rows(t) || gk_cols(other) != gk_cols(t)) {
+        gk_fail(err, GK_ERR_IO, GK_NO_OFF, "what was written reads back differently");
+        return gk_fail_at(err, NULL, t->name);
+    }
+    return gk_decode(s->o.instead, other, rect, out, scratch, err);
+}
+
 static bool decode_rows(const gk_stream *s, const gk_tensor *t, uint64_t row, uint64_t n_rows,
                         float *out, void *scratch, gk_err *err)
 {
     const uint64_t rect[4] = {row, n_rows, 0, gk_cols(t)};
 
-    return gk_decode(s->c, t, rect, out, scratch, err);
+    return gk_stream_decode(s, t, rect, out, scratch, err);
 }
 
 static void keep_first(gk_err *into, const gk_err *own)
@@ -164,13 +177,18 @@ static bool by_batches(gk_stream *s, const gk_product *p, uint64_t rows, gk_err 
     return !failed;
 }
 
+bool gk_show(gk_stream *s, const gk_product *p, gk_err *err)
+{
+    return s->o.watch == NULL
+           || s->o.watch(s->o.watcher, p->w, p->in, p->begin, p->n_batches, err);
+}
+
 bool gk_multiply(gk_stream *s, const gk_product *p, gk_err *err)
 {
     const uint64_t rows = gk_block_rows(gk_rows(p->w[0]), gk_cols(p->w[0]));
     const uint64_t n_blocks = gk_div_up(gk_rows(p->w[0]), rows);
 
-    if (s->o.watch != NULL
-        && !s->o.watch(s->o.watcher, p->w, p->in, p->begin, p->n_batches, err))
+    if (!gk_show(s, p, err))
         return false;
     const bool ok = n_blocks >= 2 * (uint64_t)s->o.threads ? by_blocks(s, p, rows, err)
                                                            : by_batches(s, p, rows, err);

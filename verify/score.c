@@ -6,7 +6,7 @@
 
 #include "formats/checked.h"
 #include "quant/kernels.h"
-#include "verify/pass.h"
+#include "verify/scoring.h"
 
 /* ---- a layer against the base's ---------------------------------------------------- */
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
-#include "verify/pass.h"
+#include "verify/scoring.h"
 
 #define SLICE     256 /* logits whose exponentials are held at once */
 #define CONFIDENT 0.5

@@ -6,11 +6,14 @@
 A line of golden.txt is "FILE TENSOR DTYPE SHAPE SHA256"; FILE may be a directory; SHAPE is
 2x3 or - for none; SHA256 is of the values row-major, little-endian.
 """
+import argparse
+import collections
 import hashlib
 import json
 import os
 import sys
 
+import numpy
 import torch
 
 NAMES = {torch.float32: "F32", torch.float16: "F16", torch.float64: "F64", torch.bfloat16: "BF16",
@@ -86,6 +89,13 @@ def main():
     with open(os.path.join(out, "sharded", "pytorch_model.bin.index.json"), "w") as f:
         json.dump(index, f, indent=1)
         f.write("\n")
+    # what training programs put beside the weights, without any in it; and a holder of some
+    model = {"embed": torch.randn(2, 3)}
+    save({"model": model, "args": argparse.Namespace(lr=0.1, dims=[1, 2]), "best": numpy.float64(0.5),
+          "device": torch.device("cpu"), "seen": {1, 2}, "counts": collections.Counter("abca")}, "beside.pt")
+    add("beside.pt", {"model.embed": model["embed"]})
+    save({"model": model, "holder": argparse.Namespace(w=[torch.ones(2)])}, "holder.pt")
+    save({"model": model, "history": numpy.arange(6.0)}, "history.pt")
     with open(os.path.join(out, "golden.txt"), "w") as f:
         f.write("\n".join(golden) + "\n")
 

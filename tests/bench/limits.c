@@ -17,7 +17,7 @@
 #include "formats/io.h"
 #include "quant/kernels.h"
 #include "quant/scale_costs.h"
-#include "verify/blas.h"
+#include "quant/blas.h"
 
 #define SECONDS 0.25
 #define BYTES   ((size_t)256 << 20)

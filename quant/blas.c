@@ -1,5 +1,5 @@
-/* verify/blas.c - OpenBLAS through dlopen. */
-#include "verify/blas.h"
+/* quant/blas.c - OpenBLAS through dlopen. */
+#include "quant/blas.h"
 
 #include <dlfcn.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
-/* verify/pass.h - what the files of scoring share. Private to verify/. */
-#ifndef GK_VERIFY_PASS_H
-#define GK_VERIFY_PASS_H
+/* verify/scoring.h - what the files of scoring share. Private to verify/. */
+#ifndef GK_VERIFY_SCORING_H
+#define GK_VERIFY_SCORING_H
 
 #include "verify/score.h"
 

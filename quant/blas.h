@@ -1,10 +1,10 @@
-/* verify/blas.h - one serial matrix product, from the BLAS that is installed.
+/* quant/blas.h - one serial matrix product, from the BLAS that is installed.
  *
  * Loaded at first use, so that other commands do not pay for it. Called from many
  * threads of ours at once, each with its own block; the library itself must stay on
  * one thread, or results would depend on how many there are. */
-#ifndef GK_VERIFY_BLAS_H
-#define GK_VERIFY_BLAS_H
+#ifndef GK_QUANT_BLAS_H
+#define GK_QUANT_BLAS_H
 
 #include "formats/err.h"
 
