@@ -254,8 +254,8 @@ static bool run(job *j, gk_err *err)
                     j->partial);
     if (j->result.n_unsolved > 0
         && !gk_findings_addf(&j->plan->notes, "inputs", GK_WARN, NULL, NULL, err,
-                             "%" PRIu64 " matrices were rounded each by itself: the texts gave them "
-                             "no inputs, or none that GPTQ can use", j->result.n_unsolved))
+                             "%" PRIu64 " matrices were rounded each by itself: the texts gave "
+                             "them no inputs, or none that GPTQ can use", j->result.n_unsolved))
         return false;
     return j->done && gk_run_outliers(j->plan, &j->result, &j->plan->notes, err);
 }

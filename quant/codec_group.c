@@ -16,7 +16,8 @@ bool gk_method_find(const char *name, gk_method *out, gk_err *err)
             *out = (gk_method)i;
             return true;
         }
-    return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "unknown method '%.40s'; known: rtn search gptq", name);
+    return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "unknown method '%.40s'; known: rtn search gptq",
+                   name);
 }
 
 const char *gk_method_name(gk_method method)

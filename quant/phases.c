@@ -90,7 +90,7 @@ bool gk_plan_phases(gk_plan *p, gk_err *err)
             p->n_phases = (uint32_t)g.layers * GK_PHASES_A_LAYER;
     if (p->n_phases == 0)
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
-                       "--method gptq chooses integer codes (int4, int8): no matrix of a layer gets "
-                       "any here");
+                       "--method gptq chooses integer codes (int4, int8): no matrix of a layer "
+                       "gets any here");
     return choose_block(p, &g, err);
 }

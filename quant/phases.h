@@ -25,12 +25,12 @@ typedef struct gk_inputs {
     void *context;
     /* The pass begins. back is OUT as a catalog: what phases before the one at hand wrote is
      * read from it. */
-    bool (*open)(void *context, const gk_plan *p, const gk_catalog *back, gk_err *err);
+    bool (*begin)(void *context, const gk_plan *p, const gk_catalog *back, gk_err *err);
     /* Computes the inputs of a phase's matrices; wanted: and their Hessians. */
     bool (*phase)(void *context, uint32_t phase, bool wanted, gk_err *err);
     /* Returns the Hessian of the inputs of one of them, until the next phase. */
     gk_hessian *(*hessian)(void *context, const gk_tensor *t);
-    void (*close)(void *context);
+    void (*end)(void *context);
 } gk_inputs;
 
 #endif

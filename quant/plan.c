@@ -685,8 +685,9 @@ static bool build(gk_plan *p, const gk_recipe *recipe, gk_err *err)
                  ? gk_gguf_shards(p, err)
                  : gk_shards_layout(p->arena, p->entry, p->n_entries,
                                     max > 0 ? max : DEFAULT_SHARD_BYTES, &p->shards, err))
-         && gk_plan_phases(p, err) && order_items(p, err) && set_all_tiles(p, err) && make_config(p, err)
-         && make_index(p, err) && make_tokenizer(p, err) && add_up(p, err) && gk_plan_prove(p, err);
+         && gk_plan_phases(p, err) && order_items(p, err) && set_all_tiles(p, err)
+         && make_config(p, err) && make_index(p, err) && make_tokenizer(p, err) && add_up(p, err)
+         && gk_plan_prove(p, err);
     gk_text_free(&text);
     return ok;
 }

@@ -16,11 +16,11 @@
 #include "quant/intake.h"
 #include "quant/kernels.h"
 #include "quant/model.h"
-#include "quant/phases.h"
 #include "quant/nonfinite.h"
 #include "quant/progress.h"
 #include "quant/provenance.h"
 #include "quant/run_files.h"
+#include "quant/run_phases.h"
 
 /* Error sums of a tensor while its tiles are being worked on: one cell a row and
  * column tile, so that their total is added in one order whatever came first. */
@@ -559,61 +559,26 @@ static bool find_ranges(run *r, gk_err *err)
     return ok && gk_progress_log_keep_ranges(r->log, r->most, err);
 }
 
-/* ---- GPTQ ------------------------------------------------------------------------- */
-
-#define DAMPING 0.01 /* of the mean square, as GPTQ's authors have it */
-
-static bool is_done(const run *r, const gk_plan_item *item)
+/* GPTQ's matrices, when all others are written. */
+static bool do_phase(void *context, uint32_t phase, gk_err *err)
 {
-    double error, square;
+    run *r = context;
 
-    if (gk_progress_log_whole(r->log, (uint64_t)(item - r->p->item), &error, &square))
-        return true;
-    for (uint64_t k = 0; k < item->n_units; k++)
-        if (!gk_progress_log_has(r->log, item->first_unit + k))
-            return false;
-    return true;
-}
-
-/* The matrices of a phase, from the inputs that those before them make. */
-static bool solve_phase(run *r, uint32_t phase, gk_run_result *result, gk_err *err)
-{
-    const gk_inputs *in = r->options->inputs;
-    const gk_plan *p = r->p;
-    bool wanted = false, ok;
-
-    for (uint64_t i = 0; !wanted && i < p->n_items; i++)
-        wanted = p->item[i].phase == phase && !is_done(r, &p->item[i]);
-    ok = in->phase(in->context, phase, wanted, err);
-    for (uint64_t i = 0; ok && wanted && i < p->n_items; i++)
-        if (p->item[i].phase == phase) {
-            gk_hessian *h = in->hessian(in->context, p->item[i].from);
-            ok = h == NULL || gk_hessian_factor(h, DAMPING, p->options.threads, err);
-            r->factor[i] = h;
-            result->n_unsolved += h == NULL || h->damping <= 0;
-        }
     r->phase = phase;
-    return ok && do_all(r, err);
+    return do_all(r, err);
 }
 
 static bool solve(run *r, gk_run_result *result, gk_err *err)
 {
-    const gk_inputs *in = r->options->inputs;
-    const gk_plan *p = r->p;
+    const gk_solving job = {.p = r->p,
+                            .inputs = r->options->inputs,
+                            .log = r->log,
+                            .out = gk_output_path(r->out),
+                            .factor = r->factor,
+                            .run = do_phase,
+                            .context = r};
+    const bool ok = r->p->n_phases == 0 || gk_run_phases(&job, &result->n_unsolved, err);
 
-    if (p->n_phases == 0)
-        return true;
-    r->factor = gk_alloc(p->n_items, sizeof *r->factor, err);
-    if (r->factor == NULL)
-        return false;
-    memset(r->factor, 0, p->n_items * sizeof *r->factor);
-    gk_catalog *back = gk_model_open_whole(gk_output_path(r->out), err);
-    bool ok = back != NULL && in->open(in->context, p, back, err);
-    for (uint32_t phase = 1; ok && phase <= p->n_phases; phase++)
-        ok = solve_phase(r, phase, result, err);
-    in->close(in->context);
-    gk_catalog_close(back);
-    gk_free(r->factor);
     r->phase = 0;
     return ok;
 }
@@ -674,9 +639,10 @@ static bool prepare(run *r, gk_run_result *result, gk_err *err)
                                          .bytes = p->from->input[i].file->size};
     r->file = gk_arena_alloc(result->arena, p->shards.n, sizeof *r->file, err);
     r->sums = gk_arena_alloc(result->arena, p->n_items, sizeof *r->sums, err);
+    r->factor = gk_arena_alloc(result->arena, p->n_items, sizeof(gk_hessian *), err);
     r->rel_error = result->rel_error;
     return r->rel_error != NULL && result->file != NULL && result->input != NULL && r->file != NULL
-           && r->sums != NULL;
+           && r->sums != NULL && r->factor != NULL;
 }
 
 static bool inputs_unchanged(const run *r, gk_err *err)

@@ -30,6 +30,7 @@ typedef struct gk_run_result {
     gk_run_file *file;      /* everything written: the plan's files               */
     uint64_t     n_files;
     gk_run_file *input;     /* the files read, in the catalog's order */
+    uint64_t    n_unsolved; /* GPTQ: matrices without usable inputs, rounded as by search */
     double       seconds;
     bool         kept; /* failed, and what was done waits for a run with resume */
 } gk_run_result;

@@ -31,7 +31,8 @@ static float nearest(const solving *s, uint64_t r, uint64_t col, float value, in
 {
     const float half = (float)(1 << (s->job->scheme->bits - 1));
     const uint64_t at = (s->row + r) * s->groups + col / s->group;
-    const float scale = s->job->scale[at], zero = s->job->zero == NULL ? 0 : (float)s->job->zero[at];
+    const float scale = s->job->scale[at];
+    const float zero = s->job->zero == NULL ? 0 : (float)s->job->zero[at];
     float x = value / scale + zero;
 
     x = x > -half ? x : -half; /* also what is not a number */

@@ -195,8 +195,8 @@ void gk_input_pass_free(gk_input_pass *p)
 gk_inputs gk_input_pass_ask(gk_input_pass *p)
 {
     return (gk_inputs){.context = p,
-                       .open = open_pass,
+                       .begin = open_pass,
                        .phase = run_phase,
                        .hessian = hessian_of,
-                       .close = close_pass};
+                       .end = close_pass};
 }
