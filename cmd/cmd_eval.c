@@ -58,8 +58,8 @@ static bool read_texts(job *j)
     for (int i = 0; ok && i < gk_cli_count(j->cli, GK_OPT_TEXT); i++)
         ok = read_source(j, gk_cli_nth(j->cli, GK_OPT_TEXT, i), &all);
     ok = ok
-         && gk_tokenizer_encode(j->tokenizer, all.data == NULL ? "" : all.data, all.len, &j->tokens.ids,
-                                j->err);
+         && gk_tokenizer_encode(j->tokenizer, all.data == NULL ? "" : all.data, all.len,
+                                &j->tokens.ids, j->err);
     gk_text_free(&all);
     return ok;
 }
@@ -67,7 +67,8 @@ static bool read_texts(job *j)
 static bool read_ids(job *j, const char *path)
 {
     gk_text text = {0};
-    const bool ok = read_source(j, path, &text) && gk_parse_ids(&text, path, &j->tokens.ids, j->err);
+    const bool ok = read_source(j, path, &text)
+                    && gk_parse_ids(&text, path, &j->tokens.ids, j->err);
 
     gk_text_free(&text);
     return ok;

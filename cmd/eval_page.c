@@ -223,10 +223,11 @@ static void add_worst(const gk_eval *j, const gk_score *s, int m, gk_text *t)
         const uint64_t window = worst[i] / per_window, at = first + worst[i] % per_window;
         gk_text before = {0}, token = {0};
         gk_eval_quote(j, window, at, QUOTED, &before, &token);
-        gk_text_printf(
-            t,
-            "<div>%.4f nats, window %" PRIu64 ", position %" PRIu64 ", token %" PRIu32 "</div>\n",
-            f->token_kld[worst[i]], window, at, j->tokens.ids.id[window * j->score.forward.ctx + at + 1]);
+        gk_text_printf(t,
+                       "<div>%.4f nats, window %" PRIu64 ", position %" PRIu64 ", token %" PRIu32
+                       "</div>\n",
+                       f->token_kld[worst[i]], window, at,
+                       j->tokens.ids.id[window * j->score.forward.ctx + at + 1]);
         if (token.data != NULL) {
             gk_text_str(t, "<blockquote>");
             gk_html_text(t, before.data == NULL ? "" : before.data, before.len);

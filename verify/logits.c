@@ -48,8 +48,8 @@ static bool decode_block(gk_stream *s, const gk_tensor *t, uint64_t id, uint64_t
         const uint64_t rect[4] = {id + at, count, 0, s->d};
         gk_err own = {0};
         if (count > 0
-            && !gk_stream_decode(s, t, rect, out + at * s->d, s->worker[omp_get_thread_num()].scratch,
-                          &own)) {
+            && !gk_stream_decode(s, t, rect, out + at * s->d,
+                                 s->worker[omp_get_thread_num()].scratch, &own)) {
 #pragma omp critical(gk_product_error)
             {
                 failed = true;
