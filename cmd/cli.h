@@ -72,6 +72,8 @@ typedef enum gk_opt {
     GK_OPT_IMATRIX,
     GK_OPT_TEXT,     /* string, a file, repeatable        */
     GK_OPT_BASE,     /* string, a model                   */
+    GK_OPT_ALSO,     /* string, a model, repeatable       */
+    GK_OPT_LOCAL,
     GK_OPT_CTX,      /* uint                              */
     GK_OPT_WINDOWS,  /* uint                              */
     GK_OPT_PROTOCOL, /* choice: llama paper               */

@@ -1,35 +1,24 @@
-/* cmd/cmd_eval.c - perplexity, and the drift against another model. */
+/* cmd/cmd_eval.c - perplexity, and the drift against another model: options to a job. */
+#include "cmd/eval.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "cmd/gate.h"
-#include "cmd/page.h"
-#include "cmd/pass.h"
+#include "cmd/input.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
 #include "formats/output.h"
-#include "verify/score.h"
+#include "formats/sealed.h"
 
-#define LARGE_PARAMETERS UINT64_C(20000000000) /* above: few windows unless asked for more */
-#define LARGE_WINDOWS    32
+#define LARGE_PARAMETERS  UINT64_C(20000000000) /* above: few windows unless asked for more */
+#define LARGE_WINDOWS     32
 
-typedef struct job {
-    const gk_cli *cli;
-    gk_catalog   *model, *base;
-    gk_pass_text  text;
-    gk_score_job  score;
-    gk_arch       arch;
-    const char   *preset, *protocol;
-    uint64_t      all_windows; /* of the text */
-    uint64_t      bytes;       /* of weights that will be read */
-    double        start, first_layer;
-    gk_err       *err;
-} job;
+typedef gk_eval job;
 
 static double now(void)
 {
@@ -41,14 +30,59 @@ static double now(void)
 
 /* ---- what to read --------------------------------------------------------------- */
 
+/* Adds the file to out, and what identifies it to the list. */
+static bool read_source(job *j, const char *path, gk_text *out)
+{
+    gk_eval_text *row = &j->text[j->n_texts];
+    const uint64_t before = out->len;
+
+    if (!gk_read_text(path, out, j->err))
+        return false;
+    row->name = path;
+    row->bytes = out->len - before;
+    j->n_texts++;
+    return gk_hash_bytes(out->data == NULL ? "" : out->data + before, row->bytes, row->sha256,
+                         j->err);
+}
+
+/* All texts as one, the way llama-perplexity takes a file: behind a BOS when the model
+ * wants one. */
 static bool read_texts(job *j)
 {
     gk_text all = {0};
-    const bool ok = gk_read_texts(j->cli, &all, j->err)
-                    && gk_pass_encode(j->model, &all, &j->text, j->err);
+    bool ok = (j->tokenizer = gk_tokenizer_open(j->model[0], j->err)) != NULL;
 
+    if (ok)
+        j->tokens.has_bos = gk_tokenizer_bos(j->tokenizer, &j->tokens.bos);
+    ok = ok && (!j->tokens.has_bos || gk_ids_add(&j->tokens.ids, j->tokens.bos, j->err));
+    for (int i = 0; ok && i < gk_cli_count(j->cli, GK_OPT_TEXT); i++)
+        ok = read_source(j, gk_cli_nth(j->cli, GK_OPT_TEXT, i), &all);
+    ok = ok
+         && gk_tokenizer_encode(j->tokenizer, all.data == NULL ? "" : all.data, all.len,
+                                &j->tokens.ids, j->err);
     gk_text_free(&all);
     return ok;
+}
+
+static bool read_ids(job *j, const char *path)
+{
+    gk_text text = {0};
+    const bool ok = read_source(j, path, &text)
+                    && gk_parse_ids(&text, path, &j->tokens.ids, j->err);
+
+    gk_text_free(&text);
+    return ok;
+}
+
+static bool read_sources(job *j)
+{
+    const char *ids = gk_cli_string(j->cli, GK_OPT_TOKEN_IDS);
+    const int n = gk_cli_count(j->cli, GK_OPT_TEXT);
+
+    j->text = gk_arena_alloc(j->cli->arena, (uint64_t)n + 1, sizeof *j->text, j->err);
+    if (j->text == NULL)
+        return false;
+    return ids != NULL ? read_ids(j, ids) : read_texts(j);
 }
 
 /* ---- how to compute --------------------------------------------------------------- */
@@ -58,10 +92,10 @@ static bool set_windows(job *j)
     gk_forward_options *o = &j->score.forward;
     uint64_t parameters = 0;
 
-    if (!gk_pass_windows(j->cli, &j->text, &o->ctx, &j->all_windows, j->err))
+    if (!gk_pass_windows(j->cli, &j->tokens, &o->ctx, &j->all_windows, j->err))
         return false;
-    for (uint64_t i = 0; i < j->model->n_tensors; i++)
-        parameters += gk_rows(&j->model->tensor[i]) * gk_cols(&j->model->tensor[i]);
+    for (uint64_t i = 0; i < j->model[0]->n_tensors; i++)
+        parameters += gk_rows(&j->model[0]->tensor[i]) * gk_cols(&j->model[0]->tensor[i]);
     o->n_windows = j->all_windows;
     if (gk_cli_has(j->cli, GK_OPT_WINDOWS)) {
         o->n_windows = gk_cli_uint(j->cli, GK_OPT_WINDOWS, 0);
@@ -75,187 +109,41 @@ static bool set_windows(job *j)
     return true;
 }
 
-/* ---- the report --------------------------------------------------------------------- */
+/* Progress counts what is read for all of them. */
+static uint64_t bytes_to_read(const job *j, const gk_forward_options *o)
+{
+    uint64_t bytes = j->base == NULL ? 0 : gk_forward_bytes(j->base, &j->arch, o);
 
-static void add_json(const job *j, const gk_score *s, double seconds, gk_text *t)
+    for (int m = 0; m < j->n_models; m++)
+        bytes += (j->score.local ? 2 : 1) * gk_forward_bytes(j->model[m], &j->arch, o);
+    return bytes;
+}
+
+/* What more memory would save. */
+static void announce_memory(const job *j)
 {
     const gk_forward_options *o = &j->score.forward;
-    struct rusage use;
+    gk_forward_options most = *o;
+    gk_human bytes, memory;
 
-    getrusage(RUSAGE_SELF, &use);
-    gk_cli_json(j->cli, t);
-    gk_json_open(t, "protocol", '{');
-    gk_json_string(t, "name", j->protocol);
-    gk_json_uint(t, "ctx", o->ctx);
-    gk_json_uint(t, "windows", o->n_windows);
-    gk_json_uint(t, "scored", s->n_scored);
-    gk_json_string(t, "preset", j->preset);
-    gk_json_close(t, '}');
-    gk_json_real(t, "ppl", s->ppl);
-    gk_json_real(t, "ppl_err", s->ppl_err);
-    gk_json_real(t, "nll", s->nll);
-    gk_json_real(t, "seconds", seconds);
-    gk_json_real(t, "tokens_per_second", (double)(o->ctx * o->n_windows) / seconds);
-    gk_json_uint(t, "peak_rss_bytes", (uint64_t)use.ru_maxrss * 1024);
-    gk_json_open(t, "experts", '[');
-    for (uint64_t l = 0; l < s->n_layers; l++) {
-        gk_json_open(t, NULL, '[');
-        for (uint64_t e = 0; e < s->n_experts; e++)
-            gk_json_uint(t, NULL, s->experts[l * s->n_experts + e]);
-        gk_json_close(t, ']');
-    }
-    gk_json_close(t, ']');
-    if (j->base != NULL) {
-        gk_json_open(t, "base", '{');
-        gk_json_real(t, "ppl", s->base_ppl);
-        gk_json_close(t, '}');
-        gk_json_open(t, "kld", '{');
-        gk_json_real(t, "mean", s->kld.mean);
-        gk_json_real(t, "err", s->kld.err);
-        gk_json_real(t, "median", s->kld_median);
-        gk_json_real(t, "p99", s->kld_p99);
-        gk_json_real(t, "p999", s->kld_p999);
-        gk_json_real(t, "max", s->kld_max);
-        gk_json_close(t, '}');
-        gk_json_real(t, "top1", s->top1);
-        gk_json_real(t, "top5", s->top5);
-        gk_json_open(t, "delta_ln_ppl", '{');
-        gk_json_real(t, "mean", s->delta_ln_ppl.mean);
-        gk_json_real(t, "err", s->delta_ln_ppl.err);
-        gk_json_close(t, '}');
-        gk_json_open(t, "layers", '[');
-        for (uint64_t l = 0; l < s->n_layers; l++) {
-            gk_json_open(t, NULL, '{');
-            gk_json_uint(t, "layer", l);
-            gk_json_real(t, "rel_error", s->layer[l].rel_error);
-            gk_json_real(t, "router_agreement", s->layer[l].router_agreement);
-            gk_json_close(t, '}');
-        }
-        gk_json_close(t, ']');
-    }
-    gk_json_close(t, '}');
+    if (gk_forward_spills(&j->arch, o))
+        gk_cli_talk(j->cli, "activations, %s, go to a file without a name in %s (--spool DIR names "
+                    "another place)",
+                    gk_human_bytes(bytes, gk_forward_spilled_bytes(&j->arch, o)), o->spool);
+    most.memory_bytes = UINT64_MAX;
+    if (bytes_to_read(j, &most) < j->bytes)
+        gk_cli_talk(j->cli, "weights are read more than once, because so many tokens do not go "
+                    "through a layer together: with --memory %.1fG %s would be read",
+                    ceil((double)gk_forward_memory(&j->arch, &most) / (1 << 30) * 10) / 10,
+                    gk_human_bytes(memory, bytes_to_read(j, &most)));
 }
 
-static gk_table layer_table(const gk_score *s)
+static void announce(const job *j)
 {
-    static const gk_column columns[]
-        = {{"layer", true, false}, {"rel. error", true, false}, {"router agrees", true, false}};
-    gk_table table = {.column = columns, .n_columns = s->n_experts > 0 ? 3 : 2, .indent = "  "};
+    const int passes = j->n_models * (j->score.local ? 2 : 1) + (j->base != NULL ? 1 : 0);
 
-    for (uint64_t l = 0; l < s->n_layers; l++) {
-        gk_table_cellf(&table, "%" PRIu64, l);
-        gk_table_cellf(&table, "%.3e", s->layer[l].rel_error);
-        if (s->n_experts > 0)
-            gk_table_cellf(&table, "%.2f %%", 100 * s->layer[l].router_agreement);
-    }
-    return table;
-}
-
-static gk_table expert_table(const gk_score *s)
-{
-    static const gk_column columns[]
-        = {{"layer", true, false}, {"least used", true, false}, {"most used", true, false}};
-    gk_table table = {.column = columns, .n_columns = 3};
-
-    for (uint64_t l = 0; l < s->n_layers; l++) {
-        const uint64_t *count = s->experts + l * s->n_experts;
-        uint64_t least = 0, most = 0, all = 0;
-        for (uint64_t e = 0; e < s->n_experts; e++) {
-            least = count[e] < count[least] ? e : least;
-            most = count[e] > count[most] ? e : most;
-            all += count[e];
-        }
-        gk_table_cellf(&table, "%" PRIu64, l);
-        gk_table_cellf(&table, "%.1f %% (expert %" PRIu64 ")",
-                       100.0 * (double)count[least] / (double)all, least);
-        gk_table_cellf(&table, "%.1f %% (expert %" PRIu64 ")",
-                       100.0 * (double)count[most] / (double)all, most);
-    }
-    return table;
-}
-
-static void page_drift(const gk_score *s, gk_text *t)
-{
-    double *v = gk_alloc(s->n_layers, sizeof *v, NULL);
-    gk_table table = layer_table(s);
-
-    gk_page_fact(t, "perplexity of the base", "%.6f", s->base_ppl);
-    gk_page_fact(t, "change", "%+.4f %% (ln ratio %+.6f +- %.6f)",
-                 100 * expm1(s->delta_ln_ppl.mean), s->delta_ln_ppl.mean, s->delta_ln_ppl.err);
-    gk_page_fact(t, "KL divergence", "%.6f +- %.6f nats", s->kld.mean, s->kld.err);
-    gk_page_fact(t, "median, 99 %, 99.9 %, max", "%.6f, %.6f, %.6f, %.6f", s->kld_median,
-                 s->kld_p99, s->kld_p999, s->kld_max);
-    gk_page_fact(t, "same top token", "%.3f %%", 100 * s->top1);
-    gk_page_fact(t, "top-5 overlap", "%.3f %%", 100 * s->top5);
-    gk_page_heading(t, "Relative error of the residual stream after each layer");
-    for (uint64_t l = 0; v != NULL && l < s->n_layers; l++)
-        v[l] = s->layer[l].rel_error;
-    if (v != NULL)
-        gk_page_bars(t, "relative error by layer", v, s->n_layers);
-    if (s->n_experts > 0)
-        gk_page_heading(t, "Tokens whose experts differ from the base's, by layer");
-    for (uint64_t l = 0; v != NULL && l < s->n_layers; l++)
-        v[l] = 1 - s->layer[l].router_agreement;
-    if (v != NULL && s->n_experts > 0)
-        gk_page_bars(t, "share of tokens with other experts", v, s->n_layers);
-    gk_page_table(t, &table);
-    gk_table_free(&table);
-    gk_free(v);
-}
-
-static bool write_page(const job *j, const gk_score *s)
-{
-    const gk_forward_options *o = &j->score.forward;
-    gk_text t = {0};
-
-    gk_page_begin(&t, j->cli, NULL, true);
-    if (j->base != NULL)
-        gk_page_fact(&t, "base", "%s", j->base->path);
-    gk_page_fact(&t, "protocol", "%s, preset %s", j->protocol, j->preset);
-    gk_page_fact(&t, "windows", "%" PRIu64 " of %" PRIu64 " tokens, %" PRIu64 " tokens scored",
-                 o->n_windows, o->ctx, s->n_scored);
-    gk_page_fact(&t, "perplexity", "%.6f +- %.6f", s->ppl, s->ppl_err);
-    if (j->base != NULL)
-        page_drift(s, &t);
-    if (s->n_experts > 0) {
-        gk_table table = expert_table(s);
-        gk_page_heading(&t, "Use of the experts");
-        gk_page_table(&t, &table);
-        gk_table_free(&table);
-    }
-    const bool ok = gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), j->err);
-    gk_text_free(&t);
-    return ok;
-}
-
-static void add_text(const job *j, const gk_score *s, double seconds, gk_text *t)
-{
-    const gk_forward_options *o = &j->score.forward;
-
-    gk_text_printf(t,
-                   "protocol     %s, ctx %" PRIu64 ", %" PRIu64 " window%s, %" PRIu64
-                   " tokens scored, preset %s\n",
-                   j->protocol, o->ctx, o->n_windows, o->n_windows == 1 ? "" : "s", s->n_scored,
-                   j->preset);
-    gk_text_printf(t, "perplexity   %.4f +- %.4f\n", s->ppl, s->ppl_err);
-    if (j->base != NULL) {
-        gk_text_printf(t, "base         %.4f\n", s->base_ppl);
-        gk_text_printf(t, "change       %+.3f %%  (ln ratio %+.6f +- %.6f)\n",
-                       100 * expm1(s->delta_ln_ppl.mean), s->delta_ln_ppl.mean,
-                       s->delta_ln_ppl.err);
-        gk_text_printf(t, "KL div.      %.6f +- %.6f nats; median %.6f, 99 %% %.4f, 99.9 %% %.4f, "
-                       "max %.4f\n", s->kld.mean, s->kld.err, s->kld_median, s->kld_p99,
-                       s->kld_p999, s->kld_max);
-        gk_text_printf(t, "same top     %.2f %%; top-5 overlap %.2f %%\n", 100 * s->top1,
-                       100 * s->top5);
-        gk_table table = layer_table(s);
-        gk_text_char(t, '\n');
-        gk_table_print(&table, t, gk_table_width(), j->cli->color);
-        gk_table_free(&table);
-    }
-    if (j->cli->verbose > 0)
-        gk_text_printf(t, "speed        %.1f tokens/s, %.2f s\n",
-                       (double)(o->ctx * o->n_windows) / seconds, seconds);
+    announce_memory(j);
+    gk_pass_announce(j->cli, &j->arch, &j->score.forward, passes, j->bytes);
 }
 
 static bool write_logits(const job *j, const char *path)
@@ -283,56 +171,177 @@ static bool write_logits(const job *j, const char *path)
 
 /* ---- the command ------------------------------------------------------------------- */
 
+/* The directory that XDG_CACHE_HOME or HOME stands for, in which the state of passes lies; NULL:
+ * there is none. */
+static const char *cache_directory(job *j)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+    if (cache != NULL && cache[0] == '/') /* others are to be ignored, as its specification says */
+        return gk_arena_printf(j->cli->arena, j->err, "%s/grokkit", cache);
+    if (home != NULL && home[0] == '/')
+        return gk_arena_printf(j->cli->arena, j->err, "%s/.cache/grokkit", home);
+    return NULL;
+}
+
+/* The name says which job it is: another job has another file. */
+static bool set_state(job *j)
+{
+    char key[GK_SHA256_HEX];
+    const char *dir = gk_cli_string(j->cli, GK_OPT_SPOOL);
+
+    j->score.each_layer = gk_cli_has(j->cli, GK_OPT_RESUME);
+    if (dir == NULL)
+        dir = cache_directory(j);
+    if (j->err->code != GK_OK)
+        return false;
+    if (dir == NULL)
+        return !j->score.each_layer
+               || gk_fail(j->err, GK_ERR_ARG, GK_NO_OFF,
+                          "--resume has no place for what it keeps: --spool DIR, or XDG_CACHE_HOME "
+                          "or HOME in the environment");
+    if (!gk_score_key(&j->score, key, j->err))
+        return false;
+    j->score.state = gk_arena_printf(j->cli->arena, j->err, "%s/eval-%.16s.state", dir, key);
+    return j->score.state != NULL;
+}
+
+static void on_kept(void *context, const gk_err *failure)
+{
+    const job *j = context;
+    gk_human bytes;
+
+    if (failure != NULL)
+        gk_cli_talk(j->cli, "what is done so far could not be kept: %s: %s",
+                    failure->file[0] != '\0' ? failure->file : j->score.state, failure->msg);
+    else if (*gk_cli_stop() != 0)
+        gk_cli_talk(j->cli, "what is done so far (%s) is kept: the same command with --resume goes "
+                    "on; it lies in %s",
+                    gk_human_bytes(bytes, gk_path_bytes(j->score.state)), j->score.state);
+}
+
+static void on_resumed(void *context, uint64_t layer, const gk_err *damage)
+{
+    const job *j = context;
+
+    if (damage != NULL)
+        gk_cli_talk(j->cli, "starting anew: %s: %s", j->score.state, damage->msg);
+    else
+        gk_cli_talk(j->cli, "going on in layer %" PRIu64 " of %" PRIu64, layer,
+                    j->arch.sizes.layers);
+    if (damage == NULL && j->arch.sizes.layers > 0)
+        gk_progress_set((uint64_t)((double)j->bytes * (double)layer
+                                   / (double)j->arch.sizes.layers));
+}
+
+/* Where activations go that memory does not hold. Not the folder for small things that often lies
+ * in memory. */
+static const char *scratch_directory(const job *j)
+{
+    const char *spool = gk_cli_string(j->cli, GK_OPT_SPOOL), *temporary = getenv("TMPDIR");
+
+    return spool != NULL ? spool
+           : temporary != NULL && temporary[0] != '\0' ? temporary : "/var/tmp";
+}
+
+static bool open_models(job *j)
+{
+    const char *base = gk_cli_string(j->cli, GK_OPT_BASE);
+    const int also = gk_cli_count(j->cli, GK_OPT_ALSO);
+
+    for (int m = 0; m <= also; m++) {
+        const char *path = m == 0 ? j->cli->arg[0] : gk_cli_nth(j->cli, GK_OPT_ALSO, m - 1);
+        gk_arch arch;
+        j->model[m] = gk_pass_model(j->cli, path, m == 0 ? &j->arch : &arch, j->err);
+        if (j->model[m] == NULL)
+            return false;
+        j->n_models = m + 1;
+        if (!gk_model_digest(j->model[m], false, j->digest[m], j->err))
+            return false;
+    }
+    return base == NULL
+           || ((j->base = gk_cli_model_whole(j->cli, base, j->err)) != NULL
+               && gk_model_digest(j->base, false, j->base_digest, j->err));
+}
+
 static bool prepare(job *j)
 {
-    const char *ids = gk_cli_string(j->cli, GK_OPT_TOKEN_IDS);
-    const char *base = gk_cli_string(j->cli, GK_OPT_BASE);
     gk_forward_options *o = &j->score.forward;
 
-    j->model = gk_pass_model(j->cli, j->cli->arg[0], &j->arch, j->err);
-    if (j->model == NULL)
-        return false;
-    if (base != NULL && (j->base = gk_cli_model_whole(j->cli, base, j->err)) == NULL)
-        return false;
-    if (!(ids != NULL ? gk_pass_ids(ids, &j->text, j->err) : read_texts(j))
-        || !gk_pass_switches(j->cli, &j->arch, &o->switches, &j->preset, j->err)
-        || !set_windows(j))
+    if (!open_models(j) || !read_sources(j) || !set_windows(j)
+        || !gk_pass_switches(j->cli, &j->arch, &o->switches, &j->preset, j->err))
         return false;
     j->protocol = gk_cli_choice(j->cli, GK_OPT_PROTOCOL, 0) == 0 ? "llama" : "paper";
     j->score.protocol = (gk_protocol)gk_cli_choice(j->cli, GK_OPT_PROTOCOL, 0);
+    j->score.model = j->model[0];
+    j->score.also = (const gk_catalog *const *)(j->model + 1);
+    j->score.n_also = j->n_models - 1;
+    j->score.base = j->base;
+    j->score.ids = j->tokens.ids.id;
+    j->score.local = gk_cli_has(j->cli, GK_OPT_LOCAL);
+    j->score.kept = on_kept;
+    j->score.resumed = on_resumed;
+    j->score.context = j;
     o->threads = j->cli->threads;
-    o->memory_bytes = j->base != NULL ? j->cli->memory / 2 : j->cli->memory;
+    o->memory_bytes = j->cli->memory;
+    o->n_streams = gk_score_streams(&j->score);
+    o->spool = scratch_directory(j);
     o->stop = gk_cli_stop();
     o->progress = gk_pass_progress;
-    j->score.model = j->model;
-    j->score.base = j->base;
-    j->score.ids = j->text.ids.id;
-    j->bytes = gk_forward_bytes(j->model, &j->arch, o)
-               + (j->base != NULL ? gk_forward_bytes(j->base, &j->arch, o) : 0);
+    j->bytes = bytes_to_read(j, o);
     if (gk_cli_has(j->cli, GK_OPT_LOGITS))
         j->score.logits = gk_alloc(o->ctx, j->arch.sizes.vocab * sizeof(float), j->err);
-    return j->err->code == GK_OK;
+    return j->err->code == GK_OK && set_state(j);
 }
 
-static int report(job *j, const gk_score *s, double seconds)
+static int report(job *j, const gk_score *s)
 {
     const char *gate = gk_cli_string(j->cli, GK_OPT_GATE);
     gk_text json = {0}, text = {0};
     int status = GK_EXIT_FINE;
 
-    if (isnan(s->ppl))
-        gk_cli_talk(j->cli, "the model computes no numbers: its perplexity is NaN");
-    add_json(j, s, seconds, &json);
-    add_text(j, s, seconds, &text);
+    for (int m = 0; m < s->n_models; m++)
+        if (isnan(s->model[m].ppl))
+            gk_cli_talk(j->cli, "%s computes no numbers: its perplexity is NaN",
+                        s->n_models == 1 ? "the model" : j->model[m]->path);
+    gk_eval_json(j, s, &json);
+    gk_eval_text_report(j, s, &text);
     if (gate != NULL && json.data != NULL
         && !gk_gate_met(j->cli, gate, json.data, json.len, j->err))
         status = j->err->code == GK_OK ? GK_EXIT_FINDINGS : gk_cli_fail(j->cli, j->err);
     status = gk_cli_emit(j->cli, j->cli->json ? &json : &text, status);
-    if (gk_cli_has(j->cli, GK_OPT_HTML) && !write_page(j, s))
+    if (gk_cli_has(j->cli, GK_OPT_HTML) && !gk_eval_page(j, s))
         status = gk_cli_fail(j->cli, j->err);
     gk_text_free(&json);
     gk_text_free(&text);
     return status;
+}
+
+static void close_job(job *j)
+{
+    gk_free(j->score.logits);
+    gk_ids_free(&j->tokens.ids);
+    gk_tokenizer_close(j->tokenizer);
+    for (int m = 0; m < 1 + GK_MAX_ALSO; m++)
+        gk_catalog_close(j->model[m]);
+    gk_catalog_close(j->base);
+}
+
+/* Options that cannot be meant together. Returns 0 when there are none, else the exit status. */
+static int refuse(const gk_cli *cli)
+{
+    if (gk_cli_has(cli, GK_OPT_TEXT) == gk_cli_has(cli, GK_OPT_TOKEN_IDS))
+        return gk_cli_usage(cli, "eval takes --text FILE or --token-ids FILE, one of them");
+    if (gk_cli_count(cli, GK_OPT_ALSO) > GK_MAX_ALSO)
+        return gk_cli_usage(cli, "--also was given %d times; %d models are the limit",
+                            gk_cli_count(cli, GK_OPT_ALSO), GK_MAX_ALSO);
+    if (gk_cli_has(cli, GK_OPT_BASE))
+        return 0;
+    if (gk_cli_has(cli, GK_OPT_ALSO))
+        return gk_cli_usage(cli, "--also compares more models with the one of --base MODEL");
+    if (gk_cli_has(cli, GK_OPT_LOCAL))
+        return gk_cli_usage(cli, "--local compares layers with those of --base MODEL");
+    return 0;
 }
 
 int cmd_eval(const gk_cli *cli)
@@ -340,23 +349,23 @@ int cmd_eval(const gk_cli *cli)
     gk_err err = {0};
     job j = {.cli = cli, .err = &err, .start = now()};
     gk_score score = {0};
-    int status;
+    int status = refuse(cli);
 
-    if (gk_cli_has(cli, GK_OPT_TEXT) == gk_cli_has(cli, GK_OPT_TOKEN_IDS))
-        return gk_cli_usage(cli, "eval takes --text FILE or --token-ids FILE, one of them");
+    if (status != 0)
+        return status;
     bool ok = gk_gate_parse(gk_cli_string(cli, GK_OPT_GATE), &err) && prepare(&j);
     if (ok) {
-        gk_pass_announce(cli, &j.arch, &j.score.forward, j.base != NULL ? 2 : 1, j.bytes);
+        announce(&j);
         gk_progress_begin(cli, "evaluating", GK_UNIT_BYTES, j.bytes);
         ok = gk_score_run(&j.score, &score, &err);
         gk_progress_end();
     }
+    j.seconds = now() - j.start;
     ok = ok && (j.score.logits == NULL || write_logits(&j, gk_cli_string(cli, GK_OPT_LOGITS)));
-    status = ok ? report(&j, &score, now() - j.start) : gk_cli_fail(cli, &err);
+    status = ok ? report(&j, &score) : gk_cli_fail(cli, &err);
+    if (ok && j.score.state != NULL)
+        gk_sealed_remove(j.score.state);
     gk_score_free(&score);
-    gk_free(j.score.logits);
-    gk_ids_free(&j.text.ids);
-    gk_catalog_close(j.model);
-    gk_catalog_close(j.base);
+    close_job(&j);
     return status;
 }

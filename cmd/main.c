@@ -46,8 +46,12 @@ static const gk_command commands[] = {
      cmd_calibrate},
     {"eval", GK_CMD_EVAL, 1, 1, "MODEL", "perplexity, and the drift against another model",
      "grokkit eval grok-2/ --text wiki.txt\n"
-     "grokkit eval grok-2-int4/ --base grok-2/ --text wiki.txt --gate 'kld.mean<=0.02'\n",
-     NULL, cmd_eval},
+     "grokkit eval grok-2-int4/ --base grok-2/ --text wiki.txt --gate 'kld.mean<=0.02'\n"
+     "grokkit eval a/ --base grok-2/ --also b/ --also c/ --text wiki.txt --html report.html\n",
+     "Interrupted (SIGINT, SIGTERM), it keeps what is done in DIR of --spool, or else in "
+     "$XDG_CACHE_HOME/grokkit or ~/.cache/grokkit: the same command with --resume goes on from "
+     "there, to the same numbers, and removes it at the end.",
+     cmd_eval},
     {"compare", GK_CMD_COMPARE, 2, 2, "A B", "the error of every tensor between two models",
      "grokkit compare grok-2/ grok-2-int4/\n", NULL, cmd_compare},
     {"tokenize", GK_CMD_TOKENIZE, 1, 1, "MODEL", "text to token ids and back",

@@ -159,8 +159,9 @@ static const gk_option options[GK_N_OPTS] = {
         .help = "print the plan with all sizes and write nothing",
     },
     [GK_OPT_RESUME] = {
-        .name = "resume", .commands = WRITERS | GK_CMD_CALIBRATE,
-        .help = "go on where the same job was interrupted; nothing to go on with: start",
+        .name = "resume", .commands = WRITERS | PASSES,
+        .help = "go on where the same job was interrupted; nothing to go on with: start; eval also "
+                "keeps what is done after every layer",
     },
     [GK_OPT_BREAK_LOCK] = {
         .name = "break-lock", .commands = WRITERS | GK_CMD_CALIBRATE,
@@ -192,6 +193,16 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_BASE] = {
         .name = "base", .kind = GK_KIND_STRING, .metavar = "MODEL", .commands = GK_CMD_EVAL,
         .help = "also compare with this model: KL divergence, top-1, drift by layer",
+    },
+    [GK_OPT_ALSO] = {
+        .name = "also", .kind = GK_KIND_STRING, .repeatable = true, .metavar = "MODEL",
+        .commands = GK_CMD_EVAL,
+        .help = "compare this model with --base, too, in the same pass; may be given again",
+    },
+    [GK_OPT_LOCAL] = {
+        .name = "local", .commands = GK_CMD_EVAL,
+        .help = "also the error of each layer alone, on the base's inputs: a second pass of the "
+                "model's layers",
     },
     [GK_OPT_CTX] = {
         .name = "ctx", .kind = GK_KIND_UINT, .metavar = "N", .min = 2, .max = 1u << 20,
@@ -270,7 +281,8 @@ static const gk_option options[GK_N_OPTS] = {
     [GK_OPT_SPOOL] = {
         .name = "spool", .kind = GK_KIND_STRING, .metavar = "DIR",
         .commands = GK_CMD_ALL & ~GK_CMD_VERSION,
-        .help = "unpack compressed archives and files into a nameless file in DIR",
+        .help = "unpack compressed archives and files into a nameless file in DIR; eval: "
+                "activations that memory does not hold, and what --resume needs",
     },
     [GK_OPT_PROGRESS] = {
         .name = "progress", .kind = GK_KIND_CHOICE, .choice = {"auto", "always", "never", "json"},

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cmd/plot.h"
 #include "formats/output.h"
 
 #define CHART_WIDTH  720.0
@@ -22,30 +23,35 @@ static const char style[] =
     "dl{display:grid;grid-template-columns:minmax(8rem,15rem) 1fr;gap:.15rem 1.5rem;"
     "margin:.5rem 0}\n"
     "dt{opacity:.7}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}\n"
+    "@media(max-width:40rem){dl{grid-template-columns:1fr;gap:0}}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}\n"
     "th,td{text-align:left;padding:.2rem .8rem .2rem 0;border-bottom:1px solid #8884}\n"
     "td{font-variant-numeric:tabular-nums}.r{text-align:right}\n"
     "svg{width:100%;max-width:45rem;height:auto;display:block}\n"
+    ":root{--c0:#2f6fd0;--c1:#c2571a;--c2:#2a8f57;--c3:#8a4fc4;--c4:#a8820f;--c5:#c23b6b;"
+    "--c6:#1a8a94;--c7:#6b6b6b;--c8:#7a4a2b}\n"
+    "@media(prefers-color-scheme:dark){:root{--c0:#6ea3f5;--c1:#f0935a;--c2:#5fc98d;--c3:#b98cf0;"
+    "--c4:#d9b84a;--c5:#f07fa6;--c6:#5cc8d2;--c7:#a8a8a8;--c8:#c79a78}}\n"
+    ".c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}"
+    ".c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}.c8{--c:var(--c8)}\n"
+    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));"
+    "gap:1rem 2rem}figure{margin:0}figcaption{font-weight:600;font-size:.95rem}\n"
+    ".plot text{font-size:13px}.plot .e{text-anchor:end}.plot .m{text-anchor:middle}"
+    ".plot path{fill:none;stroke:var(--c);stroke-width:2}.plot path.dashed{stroke-dasharray:5 4}"
+    ".plot circle{fill:var(--c)}.plot line{stroke:#8884}.plot rect{fill:var(--c0)}\n"
+    ".legend{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.5rem;padding:0;"
+    "margin:.5rem 0;overflow-wrap:anywhere}.legend i{display:inline-block;width:1.5rem;"
+    "border-top:3px solid var(--c,currentColor);margin-right:.5rem;vertical-align:middle}"
+    ".legend .dashed i{border-top-style:dashed}\n"
+    "blockquote{margin:.2rem 0 .6rem;padding-left:.8rem;border-left:2px solid #8886;"
+    "overflow-wrap:anywhere}mark{padding:0 .2em}\n"
     "rect{fill:#4a7fd6}text{fill:currentColor;font-size:11px}line{stroke:#8888}\n"
     "footer{margin:3rem 0 1rem;opacity:.6;font-size:.85rem}\n"
     "</style>\n";
 
-/* Text for HTML; what a terminal could obey is escaped, too. */
 static void add(gk_text *t, const char *s)
 {
-    gk_text safe = {0};
-
-    gk_text_escaped(&safe, s, strlen(s));
-    for (uint64_t i = 0; i < safe.len; i++)
-        switch (safe.data[i]) {
-        case '&': gk_text_str(t, "&amp;"); break;
-        case '<': gk_text_str(t, "&lt;"); break;
-        case '>': gk_text_str(t, "&gt;"); break;
-        case '"': gk_text_str(t, "&quot;"); break;
-        default: gk_text_char(t, safe.data[i]);
-        }
-    t->failed |= safe.failed;
-    gk_text_free(&safe);
+    gk_html_text(t, s, strlen(s));
 }
 
 void gk_page_begin(gk_text *t, const gk_cli *cli, const char *verdict, bool good)

@@ -159,7 +159,7 @@ static double product_speed(void)
 }
 
 void gk_pass_announce(const gk_cli *cli, const gk_arch *a, const gk_forward_options *o,
-                      int n_models, uint64_t weight_bytes)
+                      int n_passes, uint64_t weight_bytes)
 {
     const double speed = product_speed();
     const gk_grok2 *g = &a->sizes;
@@ -168,13 +168,13 @@ void gk_pass_announce(const gk_cli *cli, const gk_arch *a, const gk_forward_opti
                               * ((double)(2 * (g->heads + g->kv_heads) * g->head_dim)
                                  + 3.0 * (double)g->dense + 3.0 * (double)(a->top_k * g->moe))
                           + (double)g->hidden * (double)g->vocab;
-    const double flops = 2 * active * tokens * n_models;
-    const uint64_t need = gk_forward_memory(a, o) * (uint64_t)n_models;
+    const double flops = 2 * active * tokens * n_passes;
+    const uint64_t need = gk_forward_memory(a, o);
     gk_human bytes, memory, time;
 
     if (gk_cli_has(cli, GK_OPT_MEMORY) && need > cli->memory)
-        gk_cli_talk(cli, "--memory is less than this needs: fewer %s would help",
-                    cli->command->id == GK_CMD_EVAL ? "--windows" : "--tokens");
+        gk_cli_talk(cli, "--memory is less than this needs: %s would help",
+                    cli->command->id == GK_CMD_EVAL ? "a smaller --ctx" : "fewer --tokens");
     if (speed <= 0)
         return; /* the pass will say what is missing */
     gk_cli_talk(cli,

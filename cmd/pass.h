@@ -31,10 +31,11 @@ bool gk_pass_switches(const gk_cli *cli, const gk_arch *a, gk_switches *out, con
 /* Opens a model that there is a forward pass for. NULL and *err. */
 gk_catalog *gk_pass_model(const gk_cli *cli, const char *path, gk_arch *a, gk_err *err);
 
-/* Says tokens, bytes, memory and time before the first layer, of n_models side by side. The time
+/* Says tokens, bytes, memory and time before the first layer, of n_passes of
+ * a model's layers. The time
  * is that of the matrix products at the rate measured now; reading weights may take longer. */
 void gk_pass_announce(const gk_cli *cli, const gk_arch *a, const gk_forward_options *o,
-                      int n_models, uint64_t weight_bytes);
+                      int n_passes, uint64_t weight_bytes);
 
 /* For gk_forward_options.progress. */
 void gk_pass_progress(void *context, uint64_t bytes, const char *what);

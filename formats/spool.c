@@ -13,26 +13,9 @@
 #include <zlib.h>
 
 #include "formats/checked.h"
+#include "formats/scratch.h"
 
 #define CHUNK_BYTES (256u << 10)
-
-/* Without O_TMPFILE (NFS, some FUSE) the file has a random name for an instant. */
-static int open_in(const char *dir, gk_arena *a, gk_err *err)
-{
-    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
-        char *path = gk_path_join(a, dir, "grokkit-XXXXXX", err);
-        if (path == NULL)
-            return -1;
-        fd = mkostemp(path, O_CLOEXEC);
-        if (fd >= 0)
-            unlink(path);
-    }
-    if (fd < 0)
-        gk_fail_errno(err, dir, GK_NO_OFF, "create a temporary file in --spool");
-    return fd;
-}
 
 static bool begin(gk_arena *a, gk_spool *s, gk_err *err)
 {
@@ -42,7 +25,7 @@ static bool begin(gk_arena *a, gk_spool *s, gk_err *err)
     if (f == NULL)
         return false;
     *f = (gk_file){.path = "the unpacked archive", .name = "the unpacked archive"};
-    f->fd = dir != NULL ? open_in(dir, a, err) : memfd_create("grokkit", MFD_CLOEXEC);
+    f->fd = dir != NULL ? gk_scratch_descriptor(a, dir, err) : memfd_create("grokkit", MFD_CLOEXEC);
     if (f->fd < 0 && dir == NULL)
         gk_fail_errno(err, f->name, GK_NO_OFF, "create a file in memory");
     if (f->fd >= 0)

@@ -71,8 +71,8 @@ static void check_perplexity(const fixture *f, const char *preset, const gk_json
         job.protocol = p == 0 ? GK_PROTOCOL_LLAMA : GK_PROTOCOL_PAPER;
         assert_true(gk_json_as_real(gk_json_get(expected, p == 0 ? "llama" : "paper"), &ppl));
         assert_ok(gk_score_run(&job, &score, &err), err);
-        if (!(fabs(score.ppl / ppl - 1) <= PPL_LIMIT))
-            fail_msg("%s: perplexity %.9g, expected %.9g", preset, score.ppl, ppl);
+        if (!(fabs(score.model[0].ppl / ppl - 1) <= PPL_LIMIT))
+            fail_msg("%s: perplexity %.9g, expected %.9g", preset, score.model[0].ppl, ppl);
         gk_score_free(&score);
     }
 }

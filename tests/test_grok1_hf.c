@@ -93,7 +93,7 @@ static void the_perplexity_is_that_of_the_pickles(void **state)
         job.forward.threads = 2;
         job.forward.memory_bytes = MANY;
         assert_ok(gk_score_run(&job, &score, &err), err);
-        ppl[k] = score.ppl;
+        ppl[k] = score.model[0].ppl;
         gk_score_free(&score);
         gk_catalog_close(c);
     }

@@ -131,7 +131,7 @@ static double perplexity(const char *path, const char *golden, double *expected)
     job.forward.memory_bytes = MANY;
     gk_score score;
     assert_ok(gk_score_run(&job, &score, &err), err);
-    const double ppl = score.ppl;
+    const double ppl = score.model[0].ppl;
     gk_score_free(&score);
     gk_catalog_close((gk_catalog *)(uintptr_t)job.model);
     gk_json_free(root);

@@ -46,11 +46,14 @@ static bool renormalises(const gk_stream *s)
            || (s->o.switches.renorm == GK_RENORM_ALONE && s->a.sizes.dense == 0);
 }
 
-/* The experts of one token: ids by falling logit (ties: the lower id) and weights. In
- * double, because a choice is all or nothing. */
-static void route(const gk_stream *s, const float *x, double *logit, uint16_t *ids, float *weights)
+/* The experts of one token: ids by falling logit (ties: the lower id) and weights, and what all
+ * experts had. In double, because a choice is all or nothing. */
+static void route(const gk_stream *s, const float *x, double *logit, uint64_t token)
 {
+    uint16_t *ids = s->chosen + token * s->a.top_k;
+    float *weights = s->weights + token * s->a.top_k;
     const uint64_t E = s->a.sizes.experts;
+    float *gates = s->gates + token * E;
     const double cap = s->o.switches.router_cap ? s->a.router_cap : 0;
     double most = -INFINITY, sum = 0, chosen = 0;
 
@@ -64,6 +67,8 @@ static void route(const gk_stream *s, const float *x, double *logit, uint16_t *i
     }
     for (uint64_t e = 0; e < E; e++)
         sum += exp(logit[e] - most);
+    for (uint64_t e = 0; e < E; e++)
+        gates[e] = (float)(exp(logit[e] - most) / sum);
     for (uint64_t k = 0; k < s->a.top_k; k++) {
         uint64_t best = E;
         for (uint64_t e = 0; e < E; e++) {
@@ -92,7 +97,7 @@ static bool watch_router(const gk_stream *s, uint64_t layer, const gk_chunk *c, 
 
 static bool route_all(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *err)
 {
-    const uint64_t k = s->a.top_k, E = s->a.sizes.experts;
+    const uint64_t E = s->a.sizes.experts;
     double *room = gk_alloc((uint64_t)s->o.threads * E, sizeof *room, err);
 
     if (room == NULL || !watch_router(s, layer, c, err)
@@ -102,10 +107,7 @@ static bool route_all(gk_stream *s, uint64_t layer, const gk_chunk *c, gk_err *e
     }
 #pragma omp parallel for schedule(static) num_threads(s->o.threads)
     for (uint64_t t = c->t0; t < c->t1; t++)
-        route(s, s->x + (t - c->t0) * s->d, room + (uint64_t)omp_get_thread_num() * E,
-              s->chosen + t * k, s->weights + t * k);
-    for (uint64_t i = c->t0 * k; i < c->t1 * k; i++)
-        s->counts[layer * E + s->chosen[i]]++;
+        route(s, s->x + (t - c->t0) * s->d, room + (uint64_t)omp_get_thread_num() * E, t);
     gk_free(room);
     return true;
 }

@@ -16,7 +16,8 @@
  *
  * Weights are decoded in row blocks of one matrix, multiplied for all windows at hand
  * and forgotten: memory grows neither with layers nor with the width of a matrix. The
- * residual stream of all windows stays in memory (T * d * 4 bytes a model).
+ * residual stream of all windows (T * d * 4 bytes a model) lies in memory, or in a scratch
+ * file where memory_bytes is less than that; models that go side by side share the rest.
  *
  * Windows go in batches of max(1, 512 / ctx). The shape of every matrix product depends
  * on its matrix and its batch alone, so results are bit-equal for any number of threads
@@ -27,6 +28,7 @@
 #include <signal.h>
 
 #include "verify/arch.h"
+#include "verify/states.h"
 
 #define GK_MAX_TOP_K 64
 
@@ -36,6 +38,8 @@ typedef struct gk_forward_options {
     uint64_t    n_windows;
     int         threads;
     uint64_t    memory_bytes;
+    uint64_t    n_streams; /* that share it, sets of activations; 0 stands for 1 */
+    const char *spool; /* where activations go that memory does not hold; NULL: they stay in it */
     const volatile sig_atomic_t *stop;
     /* What a matrix, or two of the same inputs, is about to be multiplied with, the router's
      * among them: batch b is rows [begin[b], begin[b + 1]) of in [.., columns], in the order of
@@ -59,6 +63,11 @@ typedef struct gk_stream gk_stream;
  * the stream. NULL and *err. */
 gk_stream *gk_stream_new(const gk_catalog *model, const gk_forward_options *options,
                          const uint32_t *ids, gk_err *err);
+
+/* The same for another model and the same ids and options, with the buffers of `first` where its
+ * widths are the same: of the two one is at work at a time, and `first` is freed last. */
+gk_stream *gk_stream_beside(gk_stream *first, const gk_catalog *model, const uint32_t *ids,
+                            gk_err *err);
 void       gk_stream_free(gk_stream *s);
 
 const gk_arch *gk_stream_arch(const gk_stream *s);
@@ -81,26 +90,52 @@ typedef enum gk_until { GK_UNTIL_FIRST, GK_UNTIL_LAST, GK_UNTIL_END } gk_until;
  * run to its end. */
 bool gk_stream_half(gk_stream *s, uint64_t l, gk_half half, gk_until until, gk_err *err);
 
-/* The residual stream [n_windows * ctx, d], row-major; after layer l it is l's output. */
+/* A whole layer, batch by batch in an order that can be left and taken up again. */
+typedef struct gk_layer_run {
+    uint64_t layer;
+    uint64_t batch; /* where to begin; after a false, what is not done yet */
+    /* Inputs of another stream, whose outputs are shown and forgotten; NULL: its own. */
+    const gk_states *from;
+    gk_states       *inputs; /* gets a copy of what goes in; or NULL */
+    /* Is shown outputs: rows [row, row + n) in the order of the text. May be NULL. */
+    bool (*done)(void *context, uint64_t row, uint64_t n, const float *out, gk_err *err);
+    void *context;
+} gk_layer_run;
+
+bool gk_stream_run(gk_stream *s, gk_layer_run *run, gk_err *err);
+
+/* The residual stream [n_windows * ctx, d]; after layer l it is l's output. */
+gk_states *gk_stream_states(gk_stream *s);
+
+/* The same as an array, row-major; NULL when it does not lie in memory. */
 const float *gk_stream_residual(const gk_stream *s);
 
-/* The experts that the last layer chose, [n_windows * ctx, top_k], by falling weight;
- * their weights; how many tokens each expert has seen in layer l [experts]. */
-const uint16_t *gk_stream_chosen(const gk_stream *s);
-const float    *gk_stream_weights(const gk_stream *s);
-const uint64_t *gk_stream_counts(const gk_stream *s, uint64_t l);
+/* Two buffers of gk_stream_slab() rows, free between layers. */
+uint64_t gk_stream_slab(const gk_stream *s);
+float   *gk_stream_buffer(const gk_stream *s, int i);
+
+/* Makes room for a set of rows beside the stream's, in memory if those are. */
+bool gk_stream_more_states(gk_stream *s, gk_states *rows, gk_err *err);
+
+/* The experts that the last layer chose, [n_windows * ctx, top_k], by falling weight; their
+ * weights; the probabilities of all experts that it chose from, [n_windows * ctx, experts]; how
+ * many tokens each expert has seen in layer l [experts]. */
+uint16_t    *gk_stream_chosen(const gk_stream *s);
+const float *gk_stream_weights(const gk_stream *s);
+float       *gk_stream_gates(const gk_stream *s);
+uint64_t    *gk_stream_counts(const gk_stream *s, uint64_t l);
 
 /* Replaces the residual stream by N(r; model.norm), after the last layer. */
 bool gk_stream_finish(gk_stream *s, gk_err *err);
 
-/* Computes logits block by block of the vocabulary. `rows` are n_rows rows of the final
- * stream in batches: batch b is rows [begin[b], begin[b + 1]). take() is called for each
- * (block, batch) in block order for one batch, from any thread; with two streams `other`
- * holds the second's logits of the same block, else NULL. Logits are row-major, n_ids a
+/* Computes logits of n models block by block of the vocabulary. `row` names n_rows rows of the
+ * final stream in batches: batch b is rows [begin[b], begin[b + 1]). take() is called for each
+ * (block, batch) in block order for one batch, from any thread. Logits are row-major, n_ids a
  * row, capped and scaled; id is the first of the block. */
 typedef struct gk_logit_block {
-    const float *logits, *other; /* [n_rows, n_ids] */
-    uint64_t     row, n_rows, id, n_ids;
+    float *const *logits; /* of each model [n_rows, n_ids] */
+    int           n_models;
+    uint64_t      row, n_rows, id, n_ids;
 } gk_logit_block;
 
 typedef struct gk_logit_job {
@@ -111,15 +146,18 @@ typedef struct gk_logit_job {
     void *context;
 } gk_logit_job;
 
-bool gk_stream_logits(gk_stream *s, gk_stream *other, const gk_logit_job *job, gk_err *err);
+bool gk_streams_logits(gk_stream *const *s, int n, const gk_logit_job *job, gk_err *err);
 
 /* Windows in a batch, and batches for n windows. */
 uint64_t gk_batch_windows(uint64_t ctx);
 
-/* Bytes of weights that a whole pass reads, and of memory it holds (an estimate from
- * above), for one model. */
+/* Bytes of weights that a whole pass of one model reads, and of memory that all n_streams hold
+ * together (an estimate from above); whether their activations lie in a scratch file, and its
+ * bytes. */
 uint64_t gk_forward_bytes(const gk_catalog *model, const gk_arch *a,
                           const gk_forward_options *options);
 uint64_t gk_forward_memory(const gk_arch *a, const gk_forward_options *options);
+bool     gk_forward_spills(const gk_arch *a, const gk_forward_options *options);
+uint64_t gk_forward_spilled_bytes(const gk_arch *a, const gk_forward_options *options);
 
 #endif

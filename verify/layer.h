@@ -17,28 +17,52 @@ typedef struct gk_worker {
     float *v_t;     /* [D, ctx]           */
 } gk_worker;
 
+/* What one stream after the other works with. */
+typedef struct gk_workspace {
+    gk_grok2   sizes;        /* of the model that it was made for        */
+    int        n_workers;
+    gk_worker *worker;       /* [n_workers]                              */
+    uint64_t   scratch;      /* bytes of worker[].scratch                */
+    uint64_t   block_floats; /* of worker[].w[]                          */
+    uint64_t   floats;       /* of window, x, y and area together        */
+    float     *window;       /* [C, d] and all that follows              */
+    float     *norm;         /* [max(d, H * D)] a norm or a bias         */
+    float     *gate;         /* [E, d]                                   */
+    uint64_t  *order;        /* [C, top_k] tokens of one expert          */
+    uint64_t  *expert_begin; /* [chunk + 1]                              */
+} gk_workspace;
+
 struct gk_stream {
     const gk_catalog  *c;
     gk_arch            a;
     gk_forward_options o;
     gk_arena          *arena;
     uint64_t           T, d;
-    uint64_t           n_batches, chunk; /* batches; of them in flight       */
-    uint64_t          *begin;            /* [n_batches + 1] tokens           */
-    float             *r;                /* [T, d]                           */
-    uint16_t          *chosen;           /* [T, top_k]                       */
-    float             *weights;          /* [T, top_k]                       */
-    uint64_t          *counts;           /* [layers, E]                      */
-    float             *x, *y;            /* [C, d]                           */
-    float             *area;             /* [C, area_width], divided by user */
-    float             *norm;             /* [max(d, H * D)] a norm or a bias */
-    float             *gate;             /* [E, d]                           */
-    float             *cos, *sin;        /* [ctx, D / 2]                     */
-    gk_worker         *worker;           /* [threads]                        */
-    uint64_t          *order;            /* [C] tokens of one expert         */
-    uint64_t          *expert_begin;     /* [chunk + 1]                      */
-    gk_until           until;            /* of the half at hand              */
+    uint64_t           n_batches, chunk; /* batches; of them in flight                   */
+    uint64_t          *begin;            /* [n_batches + 1] tokens                       */
+    gk_states          states;             /* [T, d] the residual stream                   */
+    uint16_t          *chosen;           /* [T, top_k]                                   */
+    float             *weights;          /* [T, top_k]                                   */
+    float             *gates;            /* [T, E]                                       */
+    uint64_t          *counts;           /* [layers, E]                                  */
+    float             *cos, *sin;        /* [ctx, D / 2]                                 */
+    gk_until           until;            /* of the half at hand                          */
+    gk_workspace       own, *w;          /* w: own, or that of the stream it runs beside */
+    /* of *w, for the chunk at hand: */
+    float     *r;    /* [C, d] residual stream          */
+    float     *x, *y; /* [C, d]                          */
+    float     *area; /* [C, area_width], divided by user */
+    float     *norm, *gate;
+    gk_worker *worker;
+    uint64_t  *order, *expert_begin;
 };
+
+/* Fills a stream whose options and architecture are known with buffers: its own, and the
+ * workspace, which is that of `first` where it fits. False: NOMEM, IO, SPACE. */
+bool gk_buffers_open(gk_stream *s, gk_stream *first, gk_err *err);
+void gk_buffers_free(gk_stream *s);
+
+uint64_t gk_batch_tokens(const gk_forward_options *o);
 
 /* out = act(in W0^T) * (in W1^T), or in W0^T when W1 is NULL; batch b is rows
  * [begin[b], begin[b + 1]) of in (W->n_cols wide) and out (W->n_rows wide). With unordered

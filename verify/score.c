@@ -1,237 +1,14 @@
-/* verify/score.c - from logits to figures. */
+/* verify/score.c - all models through all layers, side by side. */
 #include "verify/score.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/checked.h"
 #include "quant/kernels.h"
+#include "verify/scoring.h"
 
-#define TOP 5
-
-/* What is known of one scored token while its logits pass by, block after block. */
-typedef struct tally {
-    double   most[2], sum[2]; /* running maximum, and sum of exp(z - most)         */
-    double   cross;           /* sum of exp(a - most) (a - b), a of the base       */
-    float    target[2];       /* logit of the token that follows                   */
-    float    top[2][TOP];     /* falling                                           */
-    uint32_t top_id[2][TOP];
-    uint32_t next; /* the token that follows */
-} tally;
-
-typedef struct scoring {
-    const gk_score_job *job;
-    gk_score           *out;
-    uint64_t            first, per_window, n;
-    uint64_t           *row, *begin; /* see gk_logit_job */
-    tally              *tally;       /* [n]              */
-    int                 n_models;
-} scoring;
-
-uint64_t gk_protocol_first(gk_protocol p, uint64_t ctx)
-{
-    return p == GK_PROTOCOL_LLAMA ? ctx / 2 : 0;
-}
-
-/* ---- logits pass by ----------------------------------------------------------- */
-
-static void keep_top(tally *t, int m, float z, uint32_t id)
-{
-    int i = TOP - 1;
-
-    /* equal logits: the lower id stands first, as argmax has it */
-    if (!(z > t->top[m][i]))
-        return;
-    for (; i > 0 && z > t->top[m][i - 1]; i--) {
-        t->top[m][i] = t->top[m][i - 1];
-        t->top_id[m][i] = t->top_id[m][i - 1];
-    }
-    t->top[m][i] = z;
-    t->top_id[m][i] = id;
-}
-
-static void take_row(tally *t, int m, const float *z, uint64_t id, uint64_t n)
-{
-    float most = z[0];
-
-    for (uint64_t i = 0; i < n; i++) {
-        most = z[i] > most ? z[i] : most;
-        keep_top(t, m, z[i], (uint32_t)(id + i));
-    }
-    if ((double)most > t->most[m]) {
-        const double shrink = exp(t->most[m] - (double)most);
-        t->sum[m] *= shrink;
-        if (m == 0)
-            t->cross *= shrink;
-        t->most[m] = (double)most;
-    }
-    if (t->next >= id && t->next - id < n)
-        t->target[m] = z[t->next - id];
-}
-
-static void take_block(void *context, const gk_logit_block *b)
-{
-    scoring *s = context;
-
-    for (uint64_t i = 0; i < b->n_rows; i++) {
-        tally *t = &s->tally[b->row + i];
-        const float *a = b->logits + i * b->n_ids;
-        const float *o = b->other == NULL ? NULL : b->other + i * b->n_ids;
-        take_row(t, 0, a, b->id, b->n_ids);
-        for (uint64_t k = 0; k < b->n_ids; k++) {
-            const double e = exp((double)a[k] - t->most[0]);
-            t->sum[0] += e;
-            if (o != NULL)
-                t->cross += e * ((double)a[k] - (double)o[k]);
-        }
-        if (o == NULL)
-            continue;
-        take_row(t, 1, o, b->id, b->n_ids);
-        for (uint64_t k = 0; k < b->n_ids; k++)
-            t->sum[1] += exp((double)o[k] - t->most[1]);
-    }
-}
-
-static void take_logits(void *context, const gk_logit_block *b)
-{
-    const gk_score_job *job = ((scoring *)context)->job;
-    gk_grok2 sizes;
-    gk_err ignored = {0};
-
-    if (!gk_grok2_sizes(job->model->config, &sizes, &ignored))
-        return;
-    for (uint64_t i = 0; i < b->n_rows; i++)
-        memcpy(job->logits + (b->row + i) * sizes.vocab + b->id, b->logits + i * b->n_ids,
-               b->n_ids * sizeof(float));
-}
-
-/* ---- figures -------------------------------------------------------------------- */
-
-static double log_sum(const tally *t, int m)
-{
-    return t->most[m] + log(t->sum[m]);
-}
-
-static double nll_of(const tally *t, int m)
-{
-    return log_sum(t, m) - (double)t->target[m];
-}
-
-/* sum p_a (ln p_a - ln p_b); rounding must not make it negative */
-static double kld_of(const tally *t)
-{
-    const double kld = t->cross / t->sum[0] - log_sum(t, 0) + log_sum(t, 1);
-    return kld < 0 ? 0 : kld;
-}
-
-/* sqrt() of what rounding may have made a little negative; a NaN stays one. */
-static double root(double x)
-{
-    return x < 0 ? 0 : sqrt(x);
-}
-
-static gk_mean over_windows(const double *v, uint64_t windows, uint64_t per_window)
-{
-    double sum = 0, squares = 0;
-    gk_mean m = {0, NAN}; /* one window has no spread */
-
-    for (uint64_t w = 0; w < windows; w++) {
-        double mean = 0;
-        for (uint64_t i = 0; i < per_window; i++)
-            mean += v[w * per_window + i];
-        mean /= (double)per_window;
-        sum += mean;
-        squares += mean * mean;
-    }
-    m.mean = sum / (double)windows;
-    if (windows > 1)
-        m.err = root(squares / (double)windows - m.mean * m.mean) / sqrt((double)(windows - 1));
-    return m;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-/* Linear between neighbours, as numpy does. */
-static double percentile(const double *sorted, uint64_t n, double share)
-{
-    const double at = share * (double)(n - 1);
-    const uint64_t low = (uint64_t)at;
-
-    if (low + 1 >= n)
-        return sorted[n - 1];
-    return sorted[low] + (at - (double)low) * (sorted[low + 1] - sorted[low]);
-}
-
-static void set_perplexity(const scoring *s, const double *nll)
-{
-    double sum = 0, squares = 0;
-
-    for (uint64_t i = 0; i < s->n; i++) {
-        sum += nll[i];
-        squares += nll[i] * nll[i];
-    }
-    const double mean = sum / (double)s->n, spread = squares / (double)s->n - mean * mean;
-    s->out->nll = mean;
-    s->out->ppl = exp(mean);
-    s->out->ppl_err = s->n > 1 ? root(spread) / sqrt((double)(s->n - 1)) * s->out->ppl : NAN;
-}
-
-static void set_tops(const scoring *s)
-{
-    uint64_t same = 0, overlap = 0, of = 0;
-
-    for (uint64_t i = 0; i < s->n; i++) {
-        const tally *t = &s->tally[i];
-        same += t->top_id[0][0] == t->top_id[1][0];
-        for (int a = 0; a < TOP && t->top[0][a] > -INFINITY; a++, of++)
-            for (int b = 0; b < TOP && t->top[1][b] > -INFINITY; b++)
-                overlap += t->top_id[0][a] == t->top_id[1][b];
-    }
-    s->out->top1 = (double)same / (double)s->n;
-    s->out->top5 = (double)overlap / (double)of;
-}
-
-static bool set_figures(scoring *s, gk_err *err)
-{
-    const uint64_t windows = s->job->forward.n_windows;
-    gk_score *out = s->out;
-    double *v = gk_arena_alloc(out->arena, s->n, sizeof *v, err);
-    const int model = s->n_models - 1; /* the base, when there is one, came first */
-
-    if (v == NULL)
-        return false;
-    for (uint64_t i = 0; i < s->n; i++)
-        v[i] = nll_of(&s->tally[i], model);
-    set_perplexity(s, v);
-    if (s->n_models == 1)
-        return true;
-    double base = 0;
-    for (uint64_t i = 0; i < s->n; i++) {
-        base += nll_of(&s->tally[i], 0);
-        v[i] -= nll_of(&s->tally[i], 0);
-    }
-    out->base_ppl = exp(base / (double)s->n);
-    out->delta_ln_ppl = over_windows(v, windows, s->per_window);
-    for (uint64_t i = 0; i < s->n; i++)
-        v[i] = kld_of(&s->tally[i]);
-    out->kld = over_windows(v, windows, s->per_window);
-    qsort(v, (size_t)s->n, sizeof *v, by_value);
-    out->kld_median = percentile(v, s->n, 0.5);
-    out->kld_p99 = percentile(v, s->n, 0.99);
-    out->kld_p999 = percentile(v, s->n, 0.999);
-    out->kld_max = v[s->n - 1];
-    set_tops(s);
-    return true;
-}
-
-/* ---- the pass --------------------------------------------------------------------- */
+/* ---- a layer against the base's ---------------------------------------------------- */
 
 static bool same_set(const uint16_t *a, const uint16_t *b, uint64_t n)
 {
@@ -245,88 +22,186 @@ static bool same_set(const uint16_t *a, const uint16_t *b, uint64_t n)
     return true;
 }
 
-static gk_layer_drift drift(const gk_stream *base, const gk_stream *model, uint64_t T)
+/* Rows [row, row + n) of a layer's output, `out`, against the base's; row by row into *error and
+ * *square. */
+static bool add_error(gk_pass *p, uint64_t row, uint64_t n, const float *out, double *error,
+                      double *square, gk_err *err)
 {
-    const gk_arch *a = gk_stream_arch(base);
-    const uint64_t d = a->sizes.hidden, k = a->top_k;
-    double error = 0, square = 0, e, q;
-    uint64_t same = 0;
+    gk_stream *base = p->stream[0], *s = p->stream[p->now];
+    const uint64_t d = gk_stream_arch(base)->sizes.hidden;
+    float *a = gk_stream_buffer(s, 0);
+    double e, q;
 
-    for (uint64_t t = 0; t < T; t++) {
-        gk_kernels_get()->row_error(gk_stream_residual(base) + t * d,
-                                    gk_stream_residual(model) + t * d, d, &e, &q);
-        error += e;
-        square += q;
-        same += same_set(gk_stream_chosen(base) + t * k, gk_stream_chosen(model) + t * k, k);
-    }
-    return (gk_layer_drift){square > 0 ? error / square : 0, (double)same / (double)T};
-}
-
-static bool run_layers(scoring *s, gk_stream *model, gk_stream *base, gk_err *err)
-{
-    const gk_arch *a = gk_stream_arch(model);
-    gk_score *out = s->out;
-
-    out->n_layers = a->sizes.layers;
-    out->n_experts = a->sizes.experts;
-    out->layer = gk_arena_alloc(out->arena, out->n_layers, sizeof *out->layer, err);
-    out->experts = gk_arena_alloc(out->arena, out->n_layers * out->n_experts, sizeof(uint64_t),
-                                  err);
-    if (out->layer == NULL || out->experts == NULL)
+    if (!gk_states_load(gk_stream_states(base), row, n, a, err))
         return false;
-    for (uint64_t l = 0; l < out->n_layers; l++) {
-        if ((base != NULL && !gk_stream_layer(base, l, err)) || !gk_stream_layer(model, l, err))
-            return false;
-        if (base != NULL)
-            out->layer[l] = drift(base, model, s->job->forward.n_windows * s->job->forward.ctx);
-        memcpy(out->experts + l * out->n_experts, gk_stream_counts(model, l),
-               out->n_experts * sizeof(uint64_t));
+    for (uint64_t t = 0; t < n; t++) {
+        gk_kernels_get()->row_error(a + t * d, out + t * d, d, &e, &q);
+        *error += e;
+        *square += q;
     }
-    return (base == NULL || gk_stream_finish(base, err)) && gk_stream_finish(model, err);
-}
-
-/* Lists scored rows batch by batch; a tally for each. */
-static bool list_rows(scoring *s, gk_err *err)
-{
-    const gk_forward_options *o = &s->job->forward;
-    const uint64_t per_batch = gk_batch_windows(o->ctx);
-    const uint64_t n_batches = gk_div_up(o->n_windows, per_batch);
-    uint64_t n = 0;
-
-    s->row = gk_arena_alloc(s->out->arena, s->n, sizeof *s->row, err);
-    s->begin = gk_arena_alloc(s->out->arena, n_batches + 1, sizeof *s->begin, err);
-    s->tally = gk_arena_alloc(s->out->arena, s->n, sizeof *s->tally, err);
-    if (s->row == NULL || s->begin == NULL || s->tally == NULL)
-        return false;
-    for (uint64_t w = 0; w < o->n_windows; w++)
-        for (uint64_t p = s->first; p + 1 < o->ctx; p++) {
-            tally *t = &s->tally[n];
-            s->row[n++] = w * o->ctx + p;
-            t->next = s->job->ids[w * o->ctx + p + 1];
-            for (int m = 0; m < 2; m++) {
-                t->most[m] = -INFINITY;
-                for (int i = 0; i < TOP; i++)
-                    t->top[m][i] = -INFINITY;
-            }
-        }
-    for (uint64_t b = 0; b <= n_batches; b++)
-        s->begin[b] = gk_min(b * per_batch, o->n_windows) * s->per_window;
     return true;
 }
 
-static bool first_window_logits(scoring *s, gk_stream *model, gk_err *err)
+static gk_layer_sums *sums_of(const gk_pass *p, int stream, uint64_t layer)
 {
-    const uint64_t ctx = s->job->forward.ctx;
-    uint64_t *row = gk_arena_alloc(s->out->arena, ctx, sizeof *row, err);
+    const uint64_t layers = gk_stream_arch(p->stream[0])->sizes.layers;
+
+    return &p->sums[(uint64_t)stream * layers + layer];
+}
+
+static bool take_local(void *pass, uint64_t row, uint64_t n, const float *out, gk_err *err)
+{
+    gk_pass *p = pass;
+    gk_layer_sums *sums = sums_of(p, p->now, p->at.layer);
+
+    return add_error(p, row, n, out, &sums->local_error, &sums->local_square, err);
+}
+
+static bool take_own(void *pass, uint64_t row, uint64_t n, const float *out, gk_err *err)
+{
+    gk_pass *p = pass;
+    gk_stream *base = p->stream[0], *s = p->stream[p->now];
+    const uint64_t k = gk_stream_arch(base)->top_k, E = gk_stream_arch(base)->sizes.experts;
+    gk_layer_sums *sums = sums_of(p, p->now, p->at.layer);
+
+    for (uint64_t t = row; t < row + n; t++) {
+        const float *a = gk_stream_gates(base) + t * E, *b = gk_stream_gates(s) + t * E;
+        double moved = 0;
+        for (uint64_t e = 0; e < E; e++)
+            moved += fabs((double)a[e] - (double)b[e]);
+        sums->gates += moved / 2;
+        sums->same += same_set(gk_stream_chosen(base) + t * k, gk_stream_chosen(s) + t * k, k);
+    }
+    return add_error(p, row, n, out, &sums->error, &sums->square, err);
+}
+
+/* ---- layers ------------------------------------------------------------------------- */
+
+static uint64_t steps(const gk_pass *p)
+{
+    return p->job->local ? 2 * (uint64_t)p->n_streams - 1 : (uint64_t)p->n_streams;
+}
+
+/* The step that p->at names; see gk_position. */
+static bool run_step(gk_pass *p, gk_err *err)
+{
+    const uint64_t step = p->at.step;
+    const bool alone = p->job->local && step % 2 == 1;
+    gk_layer_run run = {.layer = p->at.layer, .batch = p->at.batch, .context = p};
+
+    p->now = (int)(p->job->local ? (step + 1) / 2 : step);
+    if (p->now == 0 && p->job->local)
+        run.inputs = &p->inputs;
+    if (p->now > 0)
+        run.done = alone ? take_local : take_own;
+    if (alone)
+        run.from = &p->inputs;
+    const bool ok = gk_stream_run(p->stream[p->now], &run, err);
+    p->at.batch = ok ? 0 : run.batch;
+    p->at.step += ok;
+    return ok;
+}
+
+/* Of what has not begun there is nothing to keep; what an earlier run kept stays. */
+static void keep(gk_pass *p)
+{
+    gk_err failure = {0};
+
+    if (p->at.layer == 0 && p->at.step == 0 && p->at.batch == 0)
+        return;
+    const bool ok = gk_checkpoint_save(p, &failure);
+
+    if (p->job->kept != NULL)
+        p->job->kept(p->job->context, ok ? NULL : &failure);
+}
+
+static bool run_layers(gk_pass *p, gk_err *err)
+{
+    const uint64_t layers = gk_stream_arch(p->stream[0])->sizes.layers;
+
+    while (p->at.layer < layers) {
+        while (p->at.step < steps(p))
+            if (!run_step(p, err))
+                return false;
+        p->at = (gk_position){p->at.layer + 1, 0, 0};
+        if (p->job->each_layer && p->job->state != NULL)
+            keep(p);
+    }
+    if (p->at.step == 1)
+        return true;
+    for (int m = 0; m < p->n_streams; m++)
+        if (!gk_stream_finish(p->stream[m], err))
+            return false;
+    p->at.step = 1;
+    return true;
+}
+
+/* What the layers left, as figures. */
+static bool set_layers(gk_pass *p, gk_err *err)
+{
+    gk_score *out = p->out;
+    const int first = out->has_base ? 1 : 0;
+
+    for (int m = 0; m < out->n_models + first; m++) {
+        gk_figures *f = m < first ? &out->base : &out->model[m - first];
+        const uint64_t n = out->n_layers * out->n_experts;
+        f->experts = gk_arena_alloc(out->arena, n, sizeof *f->experts, err);
+        f->layer = gk_arena_alloc(out->arena, out->n_layers, sizeof *f->layer, err);
+        if (f->experts == NULL || f->layer == NULL)
+            return false;
+        memcpy(f->experts, gk_stream_counts(p->stream[m], 0), n * sizeof *f->experts);
+        for (uint64_t l = 0; l < out->n_layers; l++) {
+            const gk_layer_sums *s = sums_of(p, m, l);
+            f->layer[l] = (gk_layer_drift){
+                .rel_error = s->square > 0 ? s->error / s->square : 0,
+                .router_agreement = (double)s->same / (double)p->T,
+                .gate_drift = s->gates / (double)p->T,
+                .local_error = s->local_square > 0 ? s->local_error / s->local_square : 0};
+        }
+    }
+    return true;
+}
+
+/* ---- logits -------------------------------------------------------------------------- */
+
+static void take_logits(void *pass, const gk_logit_block *b)
+{
+    const gk_pass *p = pass;
+    const uint64_t vocab = gk_stream_arch(p->stream[0])->sizes.vocab;
+
+    for (uint64_t i = 0; i < b->n_rows; i++)
+        memcpy(p->job->logits + (b->row + i) * vocab + b->id, b->logits[0] + i * b->n_ids,
+               b->n_ids * sizeof(float));
+}
+
+static bool first_window_logits(gk_pass *p, gk_err *err)
+{
+    const uint64_t ctx = p->job->forward.ctx;
+    uint64_t *row = gk_arena_alloc(p->out->arena, ctx, sizeof *row, err);
     const uint64_t begin[2] = {0, ctx};
 
     if (row == NULL)
         return false;
     for (uint64_t i = 0; i < ctx; i++)
         row[i] = i;
-    const gk_logit_job job = {row, begin, 1, take_logits, s};
-    return gk_stream_logits(model, NULL, &job, err);
+    const gk_logit_job job = {row, begin, 1, take_logits, p};
+    return gk_streams_logits(&p->stream[p->out->has_base ? 1 : 0], 1, &job, err);
 }
+
+static bool run_logits(gk_pass *p, gk_err *err)
+{
+    const gk_forward_options *o = &p->job->forward;
+
+    if (p->job->logits != NULL && !first_window_logits(p, err))
+        return false;
+    if (p->n == 0)
+        return true;
+    const gk_logit_job job = {p->row, p->begin, gk_div_up(o->n_windows, gk_batch_windows(o->ctx)),
+                              gk_tally_block, p};
+    return gk_streams_logits(p->stream, p->n_streams, &job, err) && gk_tally_figures(p, err);
+}
+
+/* ---- the pass --------------------------------------------------------------------- */
 
 /* Both configs are read before anything is computed. */
 static bool same_shape(const gk_catalog *a, const gk_catalog *b, gk_err *err)
@@ -337,39 +212,112 @@ static bool same_shape(const gk_catalog *a, const gk_catalog *b, gk_err *err)
         return false;
     return (x.sizes.family == y.sizes.family && x.sizes.hidden == y.sizes.hidden
             && x.sizes.layers == y.sizes.layers && x.sizes.vocab == y.sizes.vocab
-            && x.top_k == y.top_k)
+            && x.sizes.experts == y.sizes.experts && x.top_k == y.top_k)
            || gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                       "the base is a model of another shape: nothing to compare");
+}
+
+static const gk_catalog *model_of(const gk_score_job *job, int i)
+{
+    const int first = job->base != NULL ? 1 : 0;
+
+    return i < first ? job->base : i == first ? job->model : job->also[i - first - 1];
+}
+
+static int models(const gk_score_job *job) { return (job->base != NULL ? 2 : 1) + job->n_also; }
+
+uint64_t gk_score_streams(const gk_score_job *job)
+{
+    return (uint64_t)models(job) + (job->base != NULL && job->local ? 1 : 0);
+}
+
+static bool open_streams(gk_pass *p, gk_err *err)
+{
+    gk_forward_options o = p->job->forward;
+
+    o.n_streams = gk_score_streams(p->job);
+    for (int i = 0; i < p->n_streams; i++) {
+        const gk_catalog *c = model_of(p->job, i);
+        p->stream[i] = i == 0 ? gk_stream_new(c, &o, p->job->ids, err)
+                              : gk_stream_beside(p->stream[0], c, p->job->ids, err);
+        if (p->stream[i] == NULL)
+            return false;
+    }
+    p->at = (gk_position){0};
+    return !p->job->local || gk_stream_more_states(p->stream[0], &p->inputs, err);
+}
+
+static void close_streams(gk_pass *p)
+{
+    gk_states_free(&p->inputs);
+    for (int i = p->n_streams; p->stream != NULL && i-- > 0;) {
+        gk_stream_free(p->stream[i]);
+        p->stream[i] = NULL;
+    }
+}
+
+static bool open_pass(gk_pass *p, gk_err *err)
+{
+    const gk_score_job *job = p->job;
+    gk_score *out = p->out;
+    gk_arch a;
+
+    for (int i = 1; i < p->n_streams; i++)
+        if (!same_shape(model_of(job, 0), model_of(job, i), err))
+            return false;
+    if (!gk_arch_read(job->model->config, &a, err))
+        return false;
+    out->n_layers = a.sizes.layers;
+    out->n_experts = a.sizes.experts;
+    out->n_scored = p->n;
+    out->has_base = job->base != NULL;
+    out->n_models = p->n_streams - out->has_base;
+    out->model = gk_arena_alloc(out->arena, (uint64_t)out->n_models, sizeof *out->model, err);
+    p->stream = gk_arena_alloc(out->arena, (uint64_t)p->n_streams, sizeof *p->stream, err);
+    p->sums = gk_arena_alloc(out->arena, (uint64_t)p->n_streams * out->n_layers, sizeof *p->sums,
+                             err);
+    return out->model != NULL && p->stream != NULL && p->sums != NULL && gk_tally_open(p, err)
+           && open_streams(p, err);
+}
+
+/* A state that was half read is thrown away, and the pass begins at its beginning. */
+static bool take_up(gk_pass *p, gk_err *err)
+{
+    const gk_score_job *job = p->job;
+    gk_err damage = {0};
+    bool spoilt = false;
+
+    if (job->state == NULL || !job->each_layer)
+        return true;
+    const bool found = gk_checkpoint_load(p, &spoilt, &damage);
+    if (job->resumed != NULL && (found || damage.code != GK_OK))
+        job->resumed(job->context, found ? p->at.layer : 0, found ? NULL : &damage);
+    if (!spoilt)
+        return true;
+    close_streams(p);
+    memset(p->sums, 0, (uint64_t)p->n_streams * p->out->n_layers * sizeof *p->sums);
+    return open_streams(p, err);
 }
 
 bool gk_score_run(const gk_score_job *job, gk_score *out, gk_err *err)
 {
     const gk_forward_options *o = &job->forward;
-    scoring s = {.job = job, .out = out, .first = gk_protocol_first(job->protocol, o->ctx)};
-    gk_stream *model = NULL, *base = NULL;
+    gk_pass p = {.job = job,
+                 .out = out,
+                 .T = o->ctx * o->n_windows,
+                 .first = gk_protocol_first(job->protocol, o->ctx),
+                 .n_streams = models(job)};
 
     *out = (gk_score){.arena = gk_arena_new(err)};
     if (out->arena == NULL)
         return false;
-    s.n_models = job->base == NULL ? 1 : 2;
-    s.per_window = o->ctx - 1 - s.first;
-    s.n = s.per_window * o->n_windows;
-    out->n_scored = s.n;
-    bool ok = (job->base == NULL || same_shape(job->model, job->base, err)) && list_rows(&s, err)
-              && (model = gk_stream_new(job->model, o, job->ids, err)) != NULL
-              && (job->base == NULL
-                  || (base = gk_stream_new(job->base, o, job->ids, err)) != NULL);
-    ok = ok && run_layers(&s, model, base, err);
-    ok = ok && (job->logits == NULL || first_window_logits(&s, model, err));
-    if (ok && s.n > 0) {
-        const gk_logit_job logits = {
-            s.row, s.begin, gk_div_up(o->n_windows, gk_batch_windows(o->ctx)), take_block, &s};
-        ok = gk_stream_logits(base != NULL ? base : model, base != NULL ? model : NULL, &logits,
-                              err)
-             && set_figures(&s, err);
-    }
-    gk_stream_free(model);
-    gk_stream_free(base);
+    p.per_window = o->ctx - 1 - p.first;
+    p.n = p.per_window * o->n_windows;
+    const bool opened = open_pass(&p, err) && take_up(&p, err);
+    const bool ok = opened && run_layers(&p, err) && run_logits(&p, err) && set_layers(&p, err);
+    if (opened && !ok && err->code == GK_ERR_INTERRUPTED && job->state != NULL)
+        keep(&p);
+    close_streams(&p);
     return ok;
 }
 

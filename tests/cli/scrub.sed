@@ -6,3 +6,5 @@ s/^speed  *[0-9.]* tokens\/s, [0-9.]* s$/speed        RATE, S s/
 s/"\(seconds\|tokens_per_second\)": *[~0-9.e+-]*/"\1": S/
 s/"peak_rss_bytes": [0-9]*/"peak_rss_bytes": N/
 s/about [0-9:]* of arithmetic ([0-9]* GFLOP/about TIME of arithmetic (N GFLOP/
+s/"headers_sha256": "[0-9a-f]\{64\}"/"headers_sha256": "HEX"/
+s/, headers [0-9a-f]\{64\}$/, headers HEX/
