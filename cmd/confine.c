@@ -20,10 +20,10 @@
 #define MAX_LINK_DEPTH 2 /* a cache has snapshots/COMMIT/ */
 
 typedef struct paths {
-    gk_arena        *arena;
+    gk_arena *arena;
     gk_sandbox_path *path;
-    uint64_t         n, cap;
-    gk_err          *err;
+    uint64_t n, cap;
+    gk_err *err;
 } paths;
 
 static bool add(paths *p, const char *path, bool write)
@@ -95,8 +95,8 @@ static bool add_written(paths *p, const char *path)
 
 static bool add_options(paths *p, const gk_cli *cli)
 {
-    static const gk_opt read[] = {GK_OPT_CHECK, GK_OPT_SUMS, GK_OPT_RECIPE, GK_OPT_STATS,
-                                  GK_OPT_TEXT, GK_OPT_TOKEN_IDS};
+    static const gk_opt read[] = {GK_OPT_CHECK, GK_OPT_SUMS, GK_OPT_RECIPE,
+                                  GK_OPT_STATS, GK_OPT_TEXT, GK_OPT_TOKEN_IDS};
     static const gk_opt written[] = {GK_OPT_HTML, GK_OPT_LOGITS};
     bool ok = true;
 
@@ -118,8 +118,7 @@ static bool add_all(paths *p, const gk_cli *cli)
     const bool writes = (cli->command->id & (GK_CMD_CONVERT | GK_CMD_QUANTIZE)) != 0;
 
     for (int i = 0; i < cli->n_args; i++)
-        if (!(writes && i == 1 ? add_folder_of(p, cli->arg[i], true)
-                               : add_model(p, cli->arg[i])))
+        if (!(writes && i == 1 ? add_folder_of(p, cli->arg[i], true) : add_model(p, cli->arg[i])))
             return false;
     /* a lock says which process of which boot holds it */
     return (!writes || add(p, "/proc", false)) && add_options(p, cli);

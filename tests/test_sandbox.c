@@ -19,7 +19,7 @@
 
 #define WORK "build/tmp/test_sandbox"
 
-static int held;      /* a descriptor from before */
+static int held; /* a descriptor from before */
 static int has;
 
 /* Each returns 0 when it is as it should be, else a line number. */
@@ -29,10 +29,7 @@ static int has;
             return __LINE__;                                                                       \
     } while (0)
 
-static bool fails(long result, int with)
-{
-    return result < 0 && errno == with;
-}
+static bool fails(long result, int with) { return result < 0 && errno == with; }
 
 static int no_foreign_files(void)
 {
@@ -130,8 +127,8 @@ static void *younger(void *line)
 /* In the child. Returns 0, or 100 and more: entering failed. */
 static int inside(void)
 {
-    static const gk_sandbox_path paths[]
-        = {{WORK "/in", false}, {WORK "/out", true}, {WORK "/is not there", true}};
+    static const gk_sandbox_path paths[] = {
+        {WORK "/in", false}, {WORK "/out", true}, {WORK "/is not there", true}};
     gk_err err = {0};
     pthread_t before, after;
     int lines[2] = {-1, -1}, got;
