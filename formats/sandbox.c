@@ -208,7 +208,7 @@ static bool enter_seccomp(gk_err *err)
     ADD(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0));
     ADD(FORBID);
     ADD(RETURN(SECCOMP_RET_ALLOW));
-    ADD(WHEN(SYS_tgkill, 4)); /* to oneself: abort() */
+    ADD(WHEN(SYS_tgkill, 4)); /* to oneself, as an abort is */
     ADD(ARGUMENT(0));
     ADD(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)getpid(), 1, 0));
     ADD(FORBID);
