@@ -78,6 +78,12 @@ $(EMULATED): $(B)/tests/emulated/%.o: quant/%.c tests/emulated/avx512.h
 $(B)/tests/test_kernels $(B)/tests/test_blocks_isa: $(EMULATED)
 endif
 
+# the program in a test: its main under another name
+$(B)/tests/grokkit_main.o: cmd/main.c
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Dmain=grokkit_main $(CFLAGS) -Wno-missing-prototypes -MMD -MP -c -o $@ $<
+$(B)/tests/test_alloc_commands: $(B)/tests/grokkit_main.o $(call obj,$(filter-out cmd/main.c,$(CMD_SRC)))
+
 deps:
 	$(Q)CC='$(CC)' tests/deps.sh
 

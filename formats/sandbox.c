@@ -203,7 +203,9 @@ static bool enter_seccomp(gk_err *err)
     ADD(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 1, 0));
     ADD(FORBID);
     ADD(RETURN(SECCOMP_RET_ALLOW));
-    ADD(WHEN(SYS_kill, 4)); /* to ask whether somebody lives */
+    ADD(WHEN(SYS_kill, 6)); /* to ask whether somebody lives, or to oneself */
+    ADD(ARGUMENT(0));
+    ADD(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)getpid(), 3, 0));
     ADD(ARGUMENT(1));
     ADD(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0));
     ADD(FORBID);

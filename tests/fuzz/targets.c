@@ -399,7 +399,7 @@ const fuzz_target fuzz_targets[] = {
     {"safetensors", "safetensors scan catalog", run_file, "model.safetensors",
      fuzz_mutate_safetensors},
     {"release", "release hf_dir source format safetensors", run_folder, NULL, NULL},
-    {"config", "hf_dir json fused compressed_tensors ct_config gptq awq mlx other_configs",
+    {"config", "hf_dir format json layout grok2",
      run_folder, NULL, NULL},
     {"gguf", "gguf gguf_header gguf_config gguf_names vocabulary_gguf", run_file, "model.gguf",
      fuzz_mutate_gguf},
