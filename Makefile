@@ -36,7 +36,7 @@ LIB_OBJ  := $(call obj,$(LIB_SRC)) $(foreach isa,avx2 avx512,$(BLOCKS:%=$(B)/%_$
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 TOOLS    := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 
-.PHONY: all demo test bench bench-json lint fmt deps install uninstall clean interop interop-full valgrind fuzz
+.PHONY: all demo test bench bench-json lint fmt deps install uninstall clean interop interop-full valgrind fuzz static
 .SECONDARY: $(call obj,$(TEST_SRC) $(TOOL_SRC) $(FUZZ_SRC))
 all: $(B)/grokkit
 	$(Q)ln -sfn $(B:build/%=%)/grokkit build/grokkit
@@ -130,6 +130,11 @@ valgrind: deps
 
 lint:
 	$(Q)tests/lint.sh
+
+# programs that read the code; what they may say stands in tests/static.known
+static:
+	$(Q)tests/deps.sh clang-tidy cppcheck shellcheck
+	$(Q)tests/static.sh
 
 # the lines of the work at hand; tables and columns that were laid by hand stay
 fmt:
