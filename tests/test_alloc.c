@@ -223,6 +223,17 @@ static bool tokenize(gk_err *err)
     return ok;
 }
 
+/* Numbers that do not fit what jansson begins with, behind every kind of value. */
+static bool parse_numbers(gk_err *err)
+{
+    static const char text[] = "{\"a\":[1,null,\"x\",0.12345678901234567],\"b\":"
+                               "12.000000000000000000000000000000000000000000000000000000000001}";
+    gk_json *root = gk_json_parse(text, sizeof text - 1, "text", err);
+    const bool ok = root != NULL;
+    gk_json_free(root);
+    return ok;
+}
+
 /* The struct is the caller's, and may hold anything before. */
 static bool read_vocabulary(gk_err *err)
 {
@@ -316,6 +327,12 @@ static void with_model(work_fn *work, const char *name, uint64_t step)
     model = NULL;
 }
 
+static void parsing_json(void **state)
+{
+    (void)state;
+    sweep(parse_numbers, "json", 1);
+}
+
 static void planning(void **state)
 {
     (void)state;
@@ -356,7 +373,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening_a_catalog), cmocka_unit_test(opening_a_model),
-        cmocka_unit_test(opening_other_formats), cmocka_unit_test(reading_vocabularies),
+        cmocka_unit_test(opening_other_formats), cmocka_unit_test(reading_vocabularies), cmocka_unit_test(parsing_json),
         cmocka_unit_test(planning),          cmocka_unit_test(quantizing),
         cmocka_unit_test(tokenizing),        cmocka_unit_test(scoring),
         cmocka_unit_test(scoring_against_a_base),
