@@ -36,6 +36,7 @@ static void add(gk_text *t, const char *s)
     gk_text safe = {0};
 
     gk_text_escaped(&safe, s, strlen(s));
+    t->failed |= safe.failed;
     for (uint64_t i = 0; i < safe.len; i++)
         switch (safe.data[i]) {
         case '&': gk_text_str(t, "&amp;"); break;
@@ -96,6 +97,10 @@ void gk_page_table(gk_text *t, const gk_table *table)
     const char *cell = table->cells.data;
     const uint64_t columns = (uint64_t)table->n_columns;
 
+    if (table->cells.failed) {
+        t->failed = true;
+        return;
+    }
     gk_text_str(t, "<div class=\"wide\"><table>\n<tr>");
     for (uint64_t i = 0; i < columns; i++) {
         gk_text_str(t, table->column[i].right ? "<th class=\"r\">" : "<th>");
