@@ -14,6 +14,8 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 OPT_release  := -O2 -g
 OPT_debug    := -O0 -g3
 OPT_sanitize := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT_fuzz     := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined,fuzzer-no-link \
+                -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping
 # bytes that a run did not write show: new files are filled first
 FILL := $(if $(filter debug sanitize,$(config)),-DGK_FILL=0xA5)
 override CPPFLAGS += $(FILL) -I. -D_GNU_SOURCE -DGK_VERSION='"$(VERSION)"'
@@ -26,6 +28,7 @@ LIB_SRC  := $(wildcard formats/*.c quant/*.c verify/*.c)
 CMD_SRC  := $(wildcard cmd/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
 TOOL_SRC := $(wildcard tests/make_*.c tests/bench/*.c)
+FUZZ_SRC := $(wildcard tests/fuzz/*.c)
 obj       = $(patsubst %.c,$(B)/%.o,$(1))
 # what is compiled once more for each vector unit
 BLOCKS   := $(addprefix quant/blocks_,search legacy kquant iq fp4 table)
@@ -33,8 +36,8 @@ LIB_OBJ  := $(call obj,$(LIB_SRC)) $(foreach isa,avx2 avx512,$(BLOCKS:%=$(B)/%_$
 TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 TOOLS    := $(patsubst tests/%.c,$(B)/tests/%,$(TOOL_SRC))
 
-.PHONY: all demo test bench bench-json lint fmt deps install uninstall clean interop interop-full valgrind
-.SECONDARY: $(call obj,$(TEST_SRC) $(TOOL_SRC))
+.PHONY: all demo test bench bench-json lint fmt deps install uninstall clean interop interop-full valgrind fuzz static
+.SECONDARY: $(call obj,$(TEST_SRC) $(TOOL_SRC) $(FUZZ_SRC))
 all: $(B)/grokkit
 	$(Q)ln -sfn $(B:build/%=%)/grokkit build/grokkit
 
@@ -50,6 +53,9 @@ $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
 $(TOOLS): $(B)/tests/%: $(B)/tests/%.o $(B)/libgrokkit.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# vector units know no file; a fuzzer's counters in them take minutes to compile
+$(B)/quant/%_avx2.o $(B)/quant/%_avx512.o: override CFLAGS += $(if $(filter fuzz,$(config)),\
+    -fno-sanitize=all -fno-profile-instr-generate -fno-coverage-mapping)
 $(B)/quant/%_avx2.o: ISA := -O3 -mavx2 -mf16c -mfma -Wno-psabi
 $(B)/quant/%_avx512.o: ISA := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mf16c -mfma -mprefer-vector-width=512
 $(B)/%.o: %.c
@@ -71,6 +77,12 @@ $(EMULATED): $(B)/tests/emulated/%.o: quant/%.c tests/emulated/avx512.h
 	    -mavx2 -mf16c -mfma -Wno-psabi -Wno-unused-function -MMD -MP -c -o $@ $<
 $(B)/tests/test_kernels $(B)/tests/test_blocks_isa: $(EMULATED)
 endif
+
+# the program in a test: its main under another name
+$(B)/tests/grokkit_main.o: cmd/main.c
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Dmain=grokkit_main $(CFLAGS) -Wno-missing-prototypes -MMD -MP -c -o $@ $<
+$(B)/tests/test_alloc_commands: $(B)/tests/grokkit_main.o $(call obj,$(filter-out cmd/main.c,$(CMD_SRC)))
 
 deps:
 	$(Q)CC='$(CC)' tests/deps.sh
@@ -97,6 +109,16 @@ $(B)/tests/fault/shim.so: tests/fault/shim.c
 .PHONY: tests-built
 tests-built: $(TESTS) $(TOOLS) $(B)/tests/fault/shim.so
 
+# parsers under a fuzzer, FUZZ_SECONDS each (FUZZ_TARGETS: only these); test_fuzz replays what it found
+$(B)/tests/test_fuzz: $(call obj,tests/fuzz/targets.c tests/fuzz/mutate.c)
+$(B)/tests/fuzz/fuzz: $(call obj,$(FUZZ_SRC)) $(B)/libgrokkit.a
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+fuzz:
+	$(Q)CC=clang tests/deps.sh libclang-rt-14-dev llvm
+	$(Q)$(MAKE) --no-print-directory config=fuzz CC=clang build/fuzz/tests/fuzz/fuzz
+	$(Q)tests/fuzz/run.sh build/fuzz $(FUZZ_TARGETS)
+
 # other people's software reads what we write (Python in build/venv); -full needs torch
 interop interop-full: deps
 	$(Q)$(MAKE) --no-print-directory config=$(config) all tests-built
@@ -108,6 +130,11 @@ valgrind: deps
 
 lint:
 	$(Q)tests/lint.sh
+
+# programs that read the code; what they may say stands in tests/static.known
+static:
+	$(Q)tests/deps.sh clang-tidy cppcheck shellcheck
+	$(Q)tests/static.sh
 
 # the lines of the work at hand; tables and columns that were laid by hand stay
 fmt:
@@ -122,4 +149,5 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(EMULATED) $(call obj,$(CMD_SRC) $(TEST_SRC) $(TOOL_SRC)))
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(EMULATED) $(call obj,$(CMD_SRC) $(TEST_SRC) $(TOOL_SRC) \
+    $(FUZZ_SRC)))

@@ -171,19 +171,6 @@ static bool write_logits(const job *j, const char *path)
 
 /* ---- the command ------------------------------------------------------------------- */
 
-/* The directory that XDG_CACHE_HOME or HOME stands for, in which the state of passes lies; NULL:
- * there is none. */
-static const char *cache_directory(job *j)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-
-    if (cache != NULL && cache[0] == '/') /* others are to be ignored, as its specification says */
-        return gk_arena_printf(j->cli->arena, j->err, "%s/grokkit", cache);
-    if (home != NULL && home[0] == '/')
-        return gk_arena_printf(j->cli->arena, j->err, "%s/.cache/grokkit", home);
-    return NULL;
-}
-
 /* The name says which job it is: another job has another file. */
 static bool set_state(job *j)
 {
@@ -192,7 +179,7 @@ static bool set_state(job *j)
 
     j->score.each_layer = gk_cli_has(j->cli, GK_OPT_RESUME);
     if (dir == NULL)
-        dir = cache_directory(j);
+        dir = gk_pass_cache(j->cli, j->err);
     if (j->err->code != GK_OK)
         return false;
     if (dir == NULL)
@@ -232,16 +219,6 @@ static void on_resumed(void *context, uint64_t layer, const gk_err *damage)
     if (damage == NULL && j->arch.sizes.layers > 0)
         gk_progress_set((uint64_t)((double)j->bytes * (double)layer
                                    / (double)j->arch.sizes.layers));
-}
-
-/* Where activations go that memory does not hold. Not the folder for small things that often lies
- * in memory. */
-static const char *scratch_directory(const job *j)
-{
-    const char *spool = gk_cli_string(j->cli, GK_OPT_SPOOL), *temporary = getenv("TMPDIR");
-
-    return spool != NULL ? spool
-           : temporary != NULL && temporary[0] != '\0' ? temporary : "/var/tmp";
 }
 
 static bool open_models(job *j)
@@ -285,7 +262,7 @@ static bool prepare(job *j)
     o->threads = j->cli->threads;
     o->memory_bytes = j->cli->memory;
     o->n_streams = gk_score_streams(&j->score);
-    o->spool = scratch_directory(j);
+    o->spool = gk_pass_scratch(j->cli);
     o->stop = gk_cli_stop();
     o->progress = gk_pass_progress;
     j->bytes = bytes_to_read(j, o);

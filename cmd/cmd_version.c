@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cmd/cli.h"
+#include "formats/sandbox.h"
 #include "quant/kernels.h"
 #include "quant/blas.h"
 
@@ -48,7 +49,8 @@ int cmd_version(const gk_cli *cli)
     gk_text out = {0};
     library lib[5];
     const int n = list_libraries(lib);
-    const char *isa = gk_kernels_get()->isa, *blas = gk_blas_name();
+    const char *isa = gk_kernels_get()->isa, *blas = gk_blas_name(),
+               *sandbox = gk_sandbox_name(gk_sandbox_has());
 
     if (cli->json) {
         gk_cli_json(cli, &out);
@@ -56,7 +58,7 @@ int cmd_version(const gk_cli *cli)
         gk_json_string(&out, "compiler", COMPILER);
         gk_json_string(&out, "isa", isa);
         gk_json_string(&out, "blas", blas);
-        gk_json_string(&out, "sandbox", "none");
+        gk_json_string(&out, "sandbox", sandbox);
         gk_json_open(&out, "libraries", '{');
         for (int i = 0; i < n; i++)
             gk_json_string(&out, lib[i].name, lib[i].version);
@@ -64,8 +66,8 @@ int cmd_version(const gk_cli *cli)
         gk_json_close(&out, '}');
     } else {
         gk_text_printf(&out, "grokkit %s\n", GK_VERSION);
-        gk_text_printf(&out, "compiler   %s\nkernels    %s\nblas       %s\nsandbox    none\n",
-                       COMPILER, isa, blas);
+        gk_text_printf(&out, "compiler   %s\nkernels    %s\nblas       %s\nsandbox    %s\n",
+                       COMPILER, isa, blas, sandbox);
         for (int i = 0; i < n; i++)
             gk_text_printf(&out, "%-10s %s\n", lib[i].name, lib[i].version);
     }

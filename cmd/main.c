@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cmd/cli.h"
+#include "cmd/confine.h"
 #include "cmd/progress.h"
 
 static const gk_command commands[] = {
@@ -84,6 +85,16 @@ static void fill_standard_streams(void)
             return;
 }
 
+static int run(const gk_cli *cli)
+{
+    gk_err err = {0};
+
+    if (cli->command->id != GK_CMD_VERSION && !gk_cli_has(cli, GK_OPT_NO_SANDBOX)
+        && !gk_cli_confine(cli, &err))
+        return gk_cli_fail(cli, &err);
+    return cli->command->run(cli);
+}
+
 int main(int argc, char **argv)
 {
     gk_cli cli;
@@ -93,7 +104,7 @@ int main(int argc, char **argv)
     gk_cli_catch_signals();
     allow_many_files();
     if (gk_cli_parse(commands, argc, argv, &cli, &status))
-        status = cli.command->run(&cli);
+        status = run(&cli);
     gk_progress_end();
     /* what did not reach the disk or the pipe is an error, whatever was computed */
     if ((fflush(stdout) != 0 || ferror(stdout))

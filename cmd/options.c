@@ -290,7 +290,7 @@ static const gk_option options[GK_N_OPTS] = {
     },
     [GK_OPT_NO_SANDBOX] = {
         .name = "no-sandbox", .commands = GK_CMD_ALL,
-        .help = "do not give up rights after opening; none are given up yet",
+        .help = "keep all rights: to any file, to start programs, to connect",
     },
     [GK_OPT_NO_COLOR] = {
         .name = "no-color", .commands = GK_CMD_ALL, .help = "also NO_COLOR and TERM=dumb",

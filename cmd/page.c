@@ -102,6 +102,10 @@ void gk_page_table(gk_text *t, const gk_table *table)
     const char *cell = table->cells.data;
     const uint64_t columns = (uint64_t)table->n_columns;
 
+    if (table->cells.failed) {
+        t->failed = true;
+        return;
+    }
     gk_text_str(t, "<div class=\"wide\"><table>\n<tr>");
     for (uint64_t i = 0; i < columns; i++) {
         gk_text_str(t, table->column[i].right ? "<th class=\"r\">" : "<th>");

@@ -2,6 +2,7 @@
 #include "cmd/pass.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -184,4 +185,23 @@ void gk_pass_announce(const gk_cli *cli, const gk_arch *a, const gk_forward_opti
                 o->n_windows, o->n_windows == 1 ? "" : "s", o->ctx, o->n_windows * o->ctx,
                 gk_human_bytes(bytes, weight_bytes), gk_human_bytes(memory, need),
                 gk_human_time(time, flops / (speed * o->threads)), speed / 1e9);
+}
+
+const char *gk_pass_cache(const gk_cli *cli, gk_err *err)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+    if (cache != NULL && cache[0] == '/') /* others are to be ignored, as its specification says */
+        return gk_arena_printf(cli->arena, err, "%s/grokkit", cache);
+    if (home != NULL && home[0] == '/')
+        return gk_arena_printf(cli->arena, err, "%s/.cache/grokkit", home);
+    return NULL;
+}
+
+const char *gk_pass_scratch(const gk_cli *cli)
+{
+    const char *spool = gk_cli_string(cli, GK_OPT_SPOOL), *temporary = getenv("TMPDIR");
+
+    return spool != NULL ? spool
+           : temporary != NULL && temporary[0] != '\0' ? temporary : "/var/tmp";
 }

@@ -37,6 +37,14 @@ gk_catalog *gk_pass_model(const gk_cli *cli, const char *path, gk_arch *a, gk_er
 void gk_pass_announce(const gk_cli *cli, const gk_arch *a, const gk_forward_options *o,
                       int n_passes, uint64_t weight_bytes);
 
+/* Returns the directory that XDG_CACHE_HOME or HOME stands for, in which the state of passes lies,
+ * or NULL: there is none, or no memory (*err). */
+const char *gk_pass_cache(const gk_cli *cli, gk_err *err);
+
+/* Returns where activations go that memory does not hold. Not the folder for small things that
+ * often lies in memory. */
+const char *gk_pass_scratch(const gk_cli *cli);
+
 /* For gk_forward_options.progress. */
 void gk_pass_progress(void *context, uint64_t bytes, const char *what);
 

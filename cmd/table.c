@@ -107,6 +107,10 @@ int gk_table_width(void)
 
 void gk_table_cell(gk_table *t, const char *text)
 {
+    if (text == NULL) { /* of a gk_text that found no memory */
+        t->cells.failed = true;
+        return;
+    }
     gk_text_escaped(&t->cells, text, strlen(text));
     gk_text_char(&t->cells, '\0');
     t->n_cells++;

@@ -21,7 +21,8 @@ typedef struct gk_table {
     uint64_t         n_cells;
 } gk_table;
 
-/* Adds the next cell, escaped; rows fill from left to right. */
+/* Adds the next cell, escaped; rows fill from left to right. NULL is a text that found no
+ * memory: the table then fails, too. */
 void gk_table_cell(gk_table *t, const char *text);
 void gk_table_cellf(gk_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -571,7 +571,7 @@ static bool check_place(reader *r, const gk_stored *s, uint64_t at)
 static bool check_data(reader *r, uint32_t *order)
 {
     const uint64_t n = r->c->n_stored - r->first, size = r->k.end;
-    const gk_stored *s = r->c->stored + r->first, *after_hole = NULL;
+    const gk_stored *s = n == 0 ? NULL : r->c->stored + r->first, *after_hole = NULL;
     uint64_t at = r->data_off, end = r->data_off, hole = 0;
     bool sorted = true;
 

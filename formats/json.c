@@ -13,15 +13,52 @@ static const json_t *in(const gk_json *node)
     return (const json_t *)node;
 }
 
-/* jansson calls some of its own failures to allocate errors of syntax */
+/* jansson calls some of its own failures to allocate errors of syntax. Its scanner does not
+ * notice when the text of a token could not grow and asserts at the end of a number (2.14,
+ * load.c, lex_unget_unsave): such growth, always a power of two, is then served from what was
+ * set aside, so that parsing ends, and fails for memory. Enough for numbers of 16,000 digits. */
+#define SPARE_BYTES 65536u
+
 static _Thread_local bool memory_ended;
+static _Thread_local unsigned char *spare; /* while parsing */
+static _Thread_local size_t spare_used;
 
 static void *jansson_alloc(size_t n)
 {
     void *p = gk_alloc(n, 1, NULL);
 
-    memory_ended |= p == NULL;
-    return p;
+    if (p != NULL)
+        return p;
+    memory_ended = true;
+    if (spare == NULL || n < 32 || (n & (n - 1)) != 0 || n > SPARE_BYTES - spare_used)
+        return NULL;
+    spare_used += n;
+    return spare + spare_used - n;
+}
+
+static void jansson_free(void *p)
+{
+    if (spare == NULL || (uintptr_t)p - (uintptr_t)spare >= SPARE_BYTES)
+        gk_free(p);
+}
+
+/* json_loadb() with our memory. NULL: memory_ended says whether that was it. */
+static json_t *parse(const char *text, uint64_t len, json_error_t *reason)
+{
+    spare = gk_alloc(SPARE_BYTES, 1, NULL);
+    spare_used = 0;
+    memory_ended = spare == NULL;
+    json_t *root = memory_ended ? NULL
+                                : json_loadb(text, (size_t)len,
+                                             JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, reason);
+    if (memory_ended) {
+        json_decref(root);
+        root = NULL;
+    }
+    unsigned char *const held = spare;
+    spare = NULL;
+    gk_free(held);
+    return root;
 }
 
 static void use_our_memory(void)
@@ -29,7 +66,7 @@ static void use_our_memory(void)
     static bool done;
 
     if (!__atomic_exchange_n(&done, true, __ATOMIC_ACQ_REL))
-        json_set_alloc_funcs(jansson_alloc, gk_free);
+        json_set_alloc_funcs(jansson_alloc, jansson_free);
 }
 
 /* A copy of the text in which an integer of 19 digits or more is a real, "e0" behind it: jansson
@@ -38,7 +75,7 @@ static void use_our_memory(void)
  * integer there is told that it is none. */
 static char *without_long_integers(const char *text, size_t len, size_t *n)
 {
-    char *out = jansson_alloc(len + len / 8 + 2);
+    char *out = gk_alloc(len + len / 8 + 2, 1, NULL);
     bool in_string = false;
 
     *n = 0;
@@ -64,18 +101,18 @@ static char *without_long_integers(const char *text, size_t len, size_t *n)
     return out;
 }
 
-static json_t *load(const char *text, size_t len, json_error_t *reason)
+static json_t *load(const char *text, uint64_t len, json_error_t *reason)
 {
-    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
-    json_t *root = json_loadb(text, len, flags, reason);
-    json_error_t again;
+    json_t *root = parse(text, len, reason);
+    json_error_t again = {0};
     size_t n;
 
-    if (root != NULL || json_error_code(reason) != json_error_numeric_overflow)
+    if (root != NULL || memory_ended || json_error_code(reason) != json_error_numeric_overflow)
         return root;
-    char *copy = without_long_integers(text, len, &n);
+    char *copy = without_long_integers(text, (size_t)len, &n);
+    memory_ended = copy == NULL;
     if (copy != NULL)
-        root = json_loadb(copy, n, flags, &again); /* *reason keeps the place in the text */
+        root = parse(copy, n, &again); /* *reason keeps the place in the text */
     gk_free(copy);
     return root;
 }
@@ -97,8 +134,7 @@ gk_json *gk_json_parse(const char *text, uint64_t len, const char *name, gk_err 
                                   : "expected an object '{' at the top level");
     if (!gk_scan_skip(&s) || !gk_scan_done(&s))
         return gk_fail_at(err, name, NULL), NULL;
-    memory_ended = false;
-    json_t *root = load(text, (size_t)len, &reason);
+    json_t *root = load(text, len, &reason);
     if (root == NULL) {
         gk_fail(err, memory_ended ? GK_ERR_NOMEM : GK_ERR_FORMAT, (uint64_t)reason.position,
                 "JSON: line %d, column %d: %s", reason.line, reason.column,

@@ -350,7 +350,7 @@ static bool check_neighbours(reader *r, const gk_stored *s, uint64_t expected)
 static bool check_tiling(reader *r)
 {
     const uint64_t n = r->c->n_stored - r->first;
-    const gk_stored *s = r->c->stored + r->first;
+    const gk_stored *s = n == 0 ? NULL : r->c->stored + r->first;
     uint32_t *order = gk_alloc(n, sizeof *order, r->err);
     bool ok = order != NULL, sorted = true;
     uint64_t at = r->data_off;

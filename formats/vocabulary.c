@@ -305,6 +305,7 @@ static bool read_any(const gk_catalog *c, gk_vocabulary *v, uint64_t embedding_r
 
 bool gk_vocabulary_read(const gk_catalog *c, gk_vocabulary *out, gk_err *err)
 {
+    *out = (gk_vocabulary){0};
     gk_findings found = {.arena = gk_arena_new(err)};
     const bool ok = found.arena != NULL && read_any(c, out, 0, &found, err)
                     && gk_findings_refuse(&found, err);

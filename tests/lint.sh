@@ -1,7 +1,7 @@
 #!/bin/sh
 # Static rules of the tree: includes point down, the library neither prints nor exits, one malloc.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 bad=0
 rule() { # rule WHAT LINES
     [ -z "$2" ] && return

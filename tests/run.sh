@@ -4,6 +4,7 @@
 set -u
 build=$1
 tests/models.sh "$build" || exit 1
+tests/fuzz/seeds.sh "$build" build/tmp/fuzz-seeds || exit 1
 passed=0
 failed=0
 for test in "$build"/tests/test_*; do

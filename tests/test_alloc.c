@@ -11,6 +11,7 @@
 #include "tests/test.h"
 
 #include "formats/output.h"
+#include "formats/vocabulary.h"
 #include "quant/model.h"
 #include "quant/run.h"
 #include "verify/score.h"
@@ -222,6 +223,29 @@ static bool tokenize(gk_err *err)
     return ok;
 }
 
+/* Numbers that do not fit what jansson begins with, behind every kind of value. */
+static bool parse_numbers(gk_err *err)
+{
+    static const char text[] = "{\"a\":[1,null,\"x\",0.12345678901234567],\"b\":"
+                               "12.000000000000000000000000000000000000000000000000000000000001}";
+    gk_json *root = gk_json_parse(text, sizeof text - 1, "text", err);
+    const bool ok = root != NULL;
+    gk_json_free(root);
+    return ok;
+}
+
+/* The struct is the caller's, and may hold anything before. */
+static bool read_vocabulary(gk_err *err)
+{
+    gk_vocabulary v;
+    memset(&v, 0xA5, sizeof v);
+    const bool ok = gk_vocabulary_read(model, &v, err);
+    if (ok)
+        assert_true(v.n > 200);
+    gk_vocabulary_free(&v);
+    return ok;
+}
+
 static const gk_catalog *base; /* of a score, or NULL */
 
 static bool score(gk_err *err)
@@ -266,12 +290,30 @@ static void opening_other_formats(void **state)
         "testdata/grok1-mini",          "testdata/grok1-mini/ckpt-0",
         "testdata/torch/views.pt",      "testdata/torch/wrapped.pt",
         "testdata/torch/sharded",       "testdata/pickle/numpy1_u8_f_p5.pkl",
-        "testdata/pickle/jax_f32_p4.pkl"};
+        "testdata/pickle/jax_f32_p4.pkl",
+        "testdata/gguf/grok.gguf",      "testdata/gguf/grok-00001-of-00002.gguf",
+        "testdata/flax-tiny/chunked.msgpack", "tests/fuzz/corpus/archive/ustar",
+        "tests/fuzz/corpus/archive/gz", "tests/fuzz/corpus/archive/zip"};
 
     (void)state;
     for (size_t i = 0; i < sizeof path / sizeof path[0]; i++) {
         model_path = path[i];
         sweep(open_other, model_path, 1);
+    }
+}
+
+static void reading_vocabularies(void **state)
+{
+    static const char *const path[] = {TINY, "testdata/vocabulary/grok1.gguf"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof path / sizeof path[0]; i++) {
+        gk_err err = {0};
+        model = gk_catalog_open(path[i], &err);
+        assert_ok(model != NULL, err);
+        sweep(read_vocabulary, path[i], 1);
+        gk_catalog_close(model);
+        model = NULL;
     }
 }
 
@@ -283,6 +325,12 @@ static void with_model(work_fn *work, const char *name, uint64_t step)
     sweep(work, name, step);
     gk_catalog_close(model);
     model = NULL;
+}
+
+static void parsing_json(void **state)
+{
+    (void)state;
+    sweep(parse_numbers, "json", 1);
 }
 
 static void planning(void **state)
@@ -325,7 +373,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening_a_catalog), cmocka_unit_test(opening_a_model),
-        cmocka_unit_test(opening_other_formats),
+        cmocka_unit_test(opening_other_formats), cmocka_unit_test(reading_vocabularies), cmocka_unit_test(parsing_json),
         cmocka_unit_test(planning),          cmocka_unit_test(quantizing),
         cmocka_unit_test(tokenizing),        cmocka_unit_test(scoring),
         cmocka_unit_test(scoring_against_a_base),

@@ -34,6 +34,7 @@ static const struct kind {
 
 static const struct kind *kind;
 static long               at, calls;
+static FILE              *count; /* opened at once: a sandbox would not let it be later */
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -45,16 +46,17 @@ __attribute__((constructor)) static void begin(void)
             && strncmp(kinds[i].name, text, (size_t)(colon - text)) == 0)
             kind = &kinds[i];
     at = colon == NULL ? 0 : atol(colon + 1);
+    count = getenv("FAULT_COUNT") == NULL ? NULL : fopen(getenv("FAULT_COUNT"), "w");
+    calls = 0; /* of our own */
 }
 
 __attribute__((destructor)) static void end(void)
 {
-    const char *path = getenv("FAULT_COUNT");
-    FILE *f = path == NULL ? NULL : fopen(path, "w");
+    const long n = calls;
 
-    if (f != NULL) {
-        fprintf(f, "%ld\n", calls);
-        fclose(f);
+    if (count != NULL) {
+        fprintf(count, "%ld\n", n);
+        fclose(count);
     }
 }
 
