@@ -373,7 +373,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening_a_catalog), cmocka_unit_test(opening_a_model),
-        cmocka_unit_test(opening_other_formats), cmocka_unit_test(reading_vocabularies), cmocka_unit_test(parsing_json),
+        cmocka_unit_test(opening_other_formats),
+        cmocka_unit_test(reading_vocabularies), cmocka_unit_test(parsing_json),
+       
         cmocka_unit_test(planning),          cmocka_unit_test(quantizing),
         cmocka_unit_test(tokenizing),        cmocka_unit_test(scoring),
         cmocka_unit_test(scoring_against_a_base),
