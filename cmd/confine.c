@@ -144,7 +144,8 @@ static bool add_all(paths *p, const gk_cli *cli)
     for (int i = 0; i < cli->n_args; i++)
         if (!(writes && i == 1 ? add_folder_of(p, cli->arg[i], true) : add_model(p, cli->arg[i])))
             return false;
-    if (cli->command->id == GK_CMD_CALIBRATE && !gk_cli_has(cli, GK_OPT_OUTPUT) && !add(p, ".", true))
+    if (cli->command->id == GK_CMD_CALIBRATE && !gk_cli_has(cli, GK_OPT_OUTPUT)
+        && !add(p, ".", true))
         return false;
     if (cli->command->id == GK_CMD_EVAL && !add_pass(p, cli))
         return false;

@@ -64,17 +64,10 @@ static void json_mean(gk_text *t, const char *key, gk_mean mean)
     gk_json_close(t, '}');
 }
 
-static void json_divergence(const gk_eval *j, const gk_figures *f, gk_text *t)
+static void json_worst(const gk_eval *j, const gk_figures *f, gk_text *t)
 {
-    static const char *const names[GK_N_PERCENTILES] = {"median", "p90", "p95", "p99", "p999"};
     gk_text before = {0}, token = {0};
 
-    gk_json_open(t, "kld", '{');
-    gk_json_real(t, "mean", f->kld.mean);
-    gk_json_real(t, "err", f->kld.err);
-    for (int i = 0; i < GK_N_PERCENTILES; i++)
-        gk_json_real(t, names[i], f->kld_at[i]);
-    gk_json_real(t, "max", f->kld_max);
     gk_json_open(t, "worst", '{');
     gk_json_uint(t, "window", f->max_window);
     gk_json_uint(t, "position", f->max_position);
@@ -83,13 +76,27 @@ static void json_divergence(const gk_eval *j, const gk_figures *f, gk_text *t)
     if (token.data != NULL)
         gk_json_string_n(t, "text", token.data, token.len);
     gk_json_close(t, '}');
+    gk_text_free(&before);
+    gk_text_free(&token);
+}
+
+static void json_divergence(const gk_eval *j, const gk_figures *f, gk_text *t)
+{
+    static const char *const names[GK_N_PERCENTILES] = {"median", "p90", "p95", "p99", "p999"};
+
+    gk_json_open(t, "kld", '{');
+    gk_json_real(t, "mean", f->kld.mean);
+    gk_json_real(t, "err", f->kld.err);
+    for (int i = 0; i < GK_N_PERCENTILES; i++)
+        gk_json_real(t, names[i], f->kld_at[i]);
+    gk_json_real(t, "max", f->kld_max);
+    if (f->kld_max > 0)
+        json_worst(j, f, t);
     gk_json_open(t, "windows", '[');
     for (uint64_t w = 0; w < j->score.forward.n_windows; w++)
         gk_json_real(t, NULL, f->window_kld[w]);
     gk_json_close(t, ']');
     gk_json_close(t, '}');
-    gk_text_free(&before);
-    gk_text_free(&token);
 }
 
 static void json_drift(const gk_eval *j, const gk_score *s, const gk_figures *f, gk_text *t)
@@ -226,7 +233,7 @@ static void text_one(const gk_eval *j, const gk_score *s, const gk_figures *f, g
                    "KL div.      %.6f +- %.6f nats; median %.6f, 99 %% %.4f, 99.9 %% %.4f, "
                    "max %.4f\n",
                    f->kld.mean, f->kld.err, f->kld_at[0], f->kld_at[3], f->kld_at[4], f->kld_max);
-    if (!(f->kld_max <= 0))
+    if (f->kld_max > 0)
         text_worst(j, f, t);
     gk_text_printf(t, "same top     %.2f %%; top-5 overlap %.2f %%\n", 100 * f->top1,
                    100 * f->top5);
