@@ -406,10 +406,12 @@ static bool check_common(gk_catalog *c, gk_err *err)
     static const char arch[] = "general.architecture", merges[] = "tokenizer.ggml.merges";
     const char *file = c->gguf->file->name;
     char *model = gk_gguf_string(c->gguf, "tokenizer.ggml.model", c->arena, NULL, err);
+    char *type = gk_gguf_string(c->gguf, "general.type", c->arena, NULL, err);
 
     if (err->code != GK_OK)
         return false;
-    if (c->gguf->arch[0] == '\0'
+    const bool is_model = type == NULL || strcmp(type, "model") == 0; /* not an imatrix */
+    if (is_model && c->gguf->arch[0] == '\0'
         && !gk_findings_addf(&c->findings, "keys", GK_WARN, file, arch, err,
                              "missing, or no string: llama.cpp refuses the file without it"))
         return false;
