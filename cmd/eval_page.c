@@ -216,7 +216,7 @@ static void add_worst(const gk_eval *j, const gk_score *s, int m, gk_text *t)
     const gk_figures *f = &s->model[m];
     const uint64_t first = gk_protocol_first(j->score.protocol, j->score.forward.ctx);
     const uint64_t per_window = s->n_scored / j->score.forward.n_windows;
-    uint64_t worst[WORST];
+    uint64_t worst[WORST] = {0};
     const int n = find_worst(s, f, worst);
 
     for (int i = 0; i < n && f->token_kld[worst[i]] > 0; i++) {

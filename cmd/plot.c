@@ -242,7 +242,7 @@ void gk_plot_heat(gk_text *t, const char *title, const char *row, const char *co
 {
     const double high = n_rows <= 12 ? 20 : n_rows <= 40 ? 12 : 8;
     const double wide = (WIDTH - LEFT - RIGHT) / (double)n_cols;
-    const uint64_t every_row = gk_div_up(n_rows * 14, (uint64_t)(high * (double)n_rows));
+    const uint64_t every_row = gk_div_up(n_rows * 14, gk_max((uint64_t)high * n_rows, 1));
     const uint64_t every_col = gk_div_up(n_cols, 16);
 
     if (n_rows == 0 || n_cols == 0)

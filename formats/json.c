@@ -94,8 +94,8 @@ static char *without_long_integers(const char *text, size_t len, size_t *n)
         *n += take;
         i += take;
         if (digits >= 19 && !part && strchr(".eE", after) == NULL) {
-            memcpy(out + *n, "e0", 2);
-            *n += 2;
+            out[(*n)++] = 'e';
+            out[(*n)++] = '0';
         }
     }
     return out;

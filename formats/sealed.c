@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -150,8 +151,8 @@ static bool check(gk_sealed *s, uint64_t bytes, gk_err *err)
     unsigned char stored[DIGEST_BYTES], digest[DIGEST_BYTES];
 
     if (s->file->size != sum_off + DIGEST_BYTES) {
-        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "it is %llu bytes long and must be %llu",
-                (unsigned long long)s->file->size, (unsigned long long)(sum_off + DIGEST_BYTES));
+        gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "it is %" PRIu64 " bytes long and must be %" PRIu64,
+                s->file->size, sum_off + DIGEST_BYTES);
         return gk_fail_at(err, s->path, NULL);
     }
     void *buf = gk_alloc(BUFFER_BYTES, 1, err);

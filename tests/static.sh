@@ -2,6 +2,7 @@
 # Programs that read the code: gcc's analyzer, clang-tidy, cppcheck, shellcheck. Clean or an
 # error; what is passed over stands here or in tests/static.known with its reason.
 # usage: tests/static.sh [analyzer] [tidy] [cppcheck] [shellcheck]
+# shellcheck disable=SC2010,SC2048,SC2089,SC2090,SC2317  # our own names, lists of words, "$tool"
 set -u
 cd "$(dirname "$0")/.." || exit 1
 work=build/tmp/static
