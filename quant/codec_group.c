@@ -357,11 +357,16 @@ uint64_t gk_group_room_bytes(uint64_t n_cols)
 }
 
 /* Codes that know of each other, for scales that were chosen. */
-static void solve(const gk_group_job *job, const float *w, int8_t *codes, const float *scales,
+static void solve(const gk_group_job *job, const float *w, int8_t *codes, float *scales,
                   const int8_t *zeros, double (*sums)[2])
 {
     const uint64_t n = job->n_cols, n_groups = gk_scheme_groups(job->scheme, n);
-    const gk_solve_job solve = {job->factor, job->scheme, job->n_rows, scales, zeros};
+    const gk_solve_job solve = {.factor = job->factor,
+                                .scheme = job->scheme,
+                                .n_rows = job->n_rows,
+                                .scale = scales,
+                                .zero = zeros,
+                                .sweeps = GK_SOLVE_SWEEPS};
     float *v = job->room;
 
     gk_solve(&solve, w, codes, v + n);

@@ -25,7 +25,7 @@ uint64_t gk_hessian_bytes(uint64_t n, uint64_t block)
 {
     const uint64_t width = block == 0 ? n : gk_min(block, n);
 
-    return gk_div_up(n, width) * width * width * sizeof(float) + n * (sizeof(double) + 4);
+    return gk_div_up(n, width) * width * width * 2 * sizeof(float) + n * (sizeof(double) + 4);
 }
 
 gk_hessian *gk_hessian_new(uint64_t n, uint64_t block, gk_err *err)
@@ -52,6 +52,7 @@ void gk_hessian_free(gk_hessian *h)
     if (h == NULL)
         return;
     gk_free(h->h);
+    gk_free(h->damped);
     gk_free(h->diagonal);
     gk_free(h->order);
     gk_free(h->turned);
@@ -154,45 +155,46 @@ static bool set_order(gk_hessian *h, uint64_t b, gk_err *err)
     return true;
 }
 
-/* out [width, width] = the upper triangle of a block in its order, damped. */
-static void arrange(const gk_hessian *h, uint64_t b, double damped, float *out, int threads)
+/* damped = a block in its order, whole. */
+static void arrange(const gk_hessian *h, uint64_t b, int threads)
 {
     const uint64_t width = width_of(h, b);
     const uint32_t *order = h->order + b * h->block;
     const float *from = block_of(h, b);
+    float *to = h->damped + b * h->block * h->block;
 
 #pragma omp parallel for schedule(dynamic, 16) num_threads(threads)
     for (uint64_t i = 0; i < width; i++)
-        for (uint64_t j = i; j < width; j++) {
+        for (uint64_t j = 0; j < width; j++) {
             const uint64_t p = gk_min(order[i], order[j]), q = gk_max(order[i], order[j]);
-            out[i * width + j] = from[p * h->block + q] + (i == j ? (float)damped : 0);
+            to[i * h->block + j] = from[p * h->block + q];
         }
 }
 
-/* U of the PANEL columns from k on, in place; rows of m. */
-static bool factor_corner(float *m, uint64_t width, uint64_t k, uint64_t n)
+/* U of the PANEL columns from k on, in place; rows of m are ld apart. */
+static bool factor_corner(float *m, uint64_t ld, uint64_t k, uint64_t n)
 {
     for (uint64_t i = k; i < k + n; i++) {
-        double pivot = (double)m[i * width + i];
+        double pivot = (double)m[i * ld + i];
         for (uint64_t s = k; s < i; s++)
-            pivot -= (double)m[s * width + i] * (double)m[s * width + i];
+            pivot -= (double)m[s * ld + i] * (double)m[s * ld + i];
         if (!(pivot > 0) || isinf(pivot))
             return false;
         const double root = sqrt(pivot);
-        m[i * width + i] = (float)root;
+        m[i * ld + i] = (float)root;
         for (uint64_t j = i + 1; j < k + n; j++) {
-            double sum = (double)m[i * width + j];
+            double sum = (double)m[i * ld + j];
             for (uint64_t s = k; s < i; s++)
-                sum -= (double)m[s * width + i] * (double)m[s * width + j];
-            m[i * width + j] = (float)(sum / root);
+                sum -= (double)m[s * ld + i] * (double)m[s * ld + j];
+            m[i * ld + j] = (float)(sum / root);
         }
     }
     return true;
 }
 
 /* The rows of U beside that corner, and turned [.., n]: their columns as rows. */
-static void factor_beside(float *m, uint64_t width, uint64_t k, uint64_t n, float *turned,
-                          int threads)
+static void factor_beside(float *m, uint64_t width, uint64_t ld, uint64_t k, uint64_t n,
+                          float *turned, int threads)
 {
     const uint64_t from = k + n;
 
@@ -200,44 +202,51 @@ static void factor_beside(float *m, uint64_t width, uint64_t k, uint64_t n, floa
     for (uint64_t j = from; j < width; j++) {
         float *column = turned + (j - from) * n;
         for (uint64_t i = 0; i < n; i++) {
-            double sum = (double)m[(k + i) * width + j];
+            double sum = (double)m[(k + i) * ld + j];
             for (uint64_t s = 0; s < i; s++)
-                sum -= (double)m[(k + s) * width + k + i] * (double)column[s];
-            column[i] = (float)(sum / (double)m[(k + i) * width + k + i]);
-            m[(k + i) * width + j] = column[i];
+                sum -= (double)m[(k + s) * ld + k + i] * (double)column[s];
+            column[i] = (float)(sum / (double)m[(k + i) * ld + k + i]);
+            m[(k + i) * ld + j] = column[i];
         }
     }
 }
 
-static bool factor_block(float *m, uint64_t width, float *turned, int threads)
+static bool factor_block(float *m, uint64_t width, uint64_t ld, float *turned, int threads)
 {
     for (uint64_t k = 0; k < width; k += PANEL) {
         const uint64_t n = gk_min(PANEL, width - k), from = k + n;
-        if (!factor_corner(m, width, k, n))
+        if (!factor_corner(m, ld, k, n))
             return false;
-        factor_beside(m, width, k, n, turned, threads);
-        add_square(m + from * width + from, width - from, turned, n, n, -1, width, threads);
+        factor_beside(m, width, ld, k, n, turned, threads);
+        add_square(m + from * ld + from, width - from, turned, n, n, -1, ld, threads);
     }
     return true;
 }
 
-/* Returns the damping that a factor m of block b took, 0 for a block without inputs, or -1. */
-static double damp(const gk_hessian *h, uint64_t b, double damping, float *m, float *turned,
-                   int threads)
+/* Factors block b, which lies in damped; returns the damping that it took, 0 for a block without
+ * inputs, or -1. */
+static double damp(gk_hessian *h, uint64_t b, double damping, float *turned, int threads)
 {
-    const uint64_t width = width_of(h, b);
+    const uint64_t width = width_of(h, b), ld = h->block;
+    float *whole = h->damped + b * ld * ld, *factor = block_of(h, b);
     double mean = 0;
 
     for (uint64_t i = 0; i < width; i++)
-        mean += h->diagonal[b * h->block + i] / (double)width;
+        mean += h->diagonal[b * ld + i] / (double)width;
     for (double d = damping; mean != 0 && d <= 10; d *= 10) {
-        arrange(h, b, d * mean, m, threads);
-        if (factor_block(m, width, turned, threads))
-            return d;
+        for (uint64_t i = 0; i < width; i++) {
+            memcpy(factor + i * ld, whole + i * ld, width * sizeof *factor);
+            factor[i * ld + i] += (float)(d * mean);
+        }
+        if (!factor_block(factor, width, ld, turned, threads))
+            continue;
+        for (uint64_t i = 0; i < width; i++)
+            whole[i * ld + i] += (float)(d * mean);
+        return d;
     }
     for (uint64_t i = 0; i < width; i++)
-        for (uint64_t j = i; j < width; j++)
-            m[i * width + j] = i == j;
+        for (uint64_t j = 0; j < width; j++)
+            whole[i * ld + j] = factor[i * ld + j] = i == j;
     return mean == 0 ? 0 : -1;
 }
 
@@ -245,27 +254,21 @@ bool gk_hessian_factor(gk_hessian *h, double damping, int threads, gk_err *err)
 {
     if (h->is_factored)
         return true;
-
-    float *m = gk_alloc(h->block * h->block, sizeof *m, err);
-    float *turned = m == NULL ? NULL : gk_alloc(h->block * PANEL, sizeof *turned, err);
+    h->damped = gk_alloc(n_blocks(h) * h->block, h->block * sizeof(float), err);
+    float *turned = h->damped == NULL ? NULL : gk_alloc(h->block * PANEL, sizeof *turned, err);
     double used = 0;
     bool ok = turned != NULL;
 
-    if (ok)
-        memset(m, 0, h->block * h->block * sizeof *m);
     for (uint64_t b = 0; ok && b < n_blocks(h); b++) {
-        const uint64_t width = width_of(h, b);
         ok = set_order(h, b, err);
         if (!ok)
             break;
-        const double d = damp(h, b, damping, m, turned, threads);
+        arrange(h, b, threads);
+        const double d = damp(h, b, damping, turned, threads);
         used = d < 0 || used < 0 ? -1 : d > used ? d : used;
-        for (uint64_t i = 0; i < width; i++)
-            memcpy(block_of(h, b) + i * h->block, m + i * width, width * sizeof *m);
     }
     h->is_factored = ok;
     h->damping = used;
-    gk_free(m);
     gk_free(turned);
     return ok;
 }

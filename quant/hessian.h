@@ -15,6 +15,7 @@ typedef struct gk_hessian {
     uint64_t n, block;  /* columns; of a block, the last may be smaller */
     uint64_t n_inputs;  /* added so far                                 */
     float   *h;         /* [n_blocks][block, block]: the upper triangle; the factor later */
+    float   *damped;    /* once factored, the same: what the factor is of, both triangles */
     double  *diagonal;  /* [n] sum x^2                                  */
     uint32_t *order;    /* [n] after factoring: the columns of each block as the factor has them */
     bool     is_factored;
@@ -23,7 +24,7 @@ typedef struct gk_hessian {
     uint64_t turned_cap;
 } gk_hessian;
 
-/* Returns the bytes that a Hessian takes in blocks of so many columns (0: whole). */
+/* Returns the bytes that a Hessian and its factor take in blocks of so many columns (0: whole). */
 uint64_t gk_hessian_bytes(uint64_t n, uint64_t block);
 
 /* NULL and NOMEM. The caller frees it. */

@@ -29,18 +29,15 @@ uint32_t gk_phase_of(const gk_grok2_shape *shape)
     return (uint32_t)shape->layer * GK_PHASES_A_LAYER + step;
 }
 
-/* The most that Hessians in blocks take at once: those of an FFN's phases, and a factor in the
- * making. */
+/* The most that Hessians in blocks take at once: those of an FFN's phases. */
 static uint64_t hessian_bytes(const gk_grok2 *g, uint64_t block)
 {
-    const uint64_t o = g->heads * g->head_dim, widest = gk_max(gk_max(g->dense, g->moe),
-                                                               gk_max(g->hidden, o));
+    const uint64_t o = g->heads * g->head_dim;
     const uint64_t first = (1 + g->experts) * gk_hessian_bytes(g->hidden, block);
     const uint64_t last = (g->dense > 0 ? gk_hessian_bytes(g->dense, block) : 0)
                           + (g->experts > 0 ? g->experts * gk_hessian_bytes(g->moe, block) : 0);
-    const uint64_t width = block == 0 ? widest : gk_min(block, widest);
 
-    return gk_max(gk_max(first, last), gk_hessian_bytes(o, block)) + width * (width + 64) * 4;
+    return gk_max(gk_max(first, last), gk_hessian_bytes(o, block));
 }
 
 static bool choose_block(gk_plan *p, const gk_grok2 *g, gk_err *err)

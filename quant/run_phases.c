@@ -36,8 +36,8 @@ static bool run_phase(const gk_solving *s, uint32_t phase, uint64_t *n_unsolved,
         gk_hessian *h = in->hessian(in->context, p->item[i].from);
         if (h != NULL && !gk_hessian_factor(h, DAMPING, p->options.threads, err))
             return false;
-        s->factor[i] = h;
-        *n_unsolved += h == NULL || h->damping <= 0;
+        s->factor[i] = h != NULL && h->damping > 0 ? h : NULL;
+        *n_unsolved += s->factor[i] == NULL;
     }
     return s->run(s->context, phase, err);
 }

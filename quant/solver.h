@@ -1,10 +1,14 @@
-/* quant/solver.h - GPTQ with static groups: codes chosen one column after the other.
+/* quant/solver.h - GPTQ with static groups, and what can still be won behind it.
  *
  * With scales fixed and H + damping = U^T U in the order of quant/hessian.h, the error of a row
  * is |e U^T|^2, e the errors of its columns; element k of e U^T holds e_k and those of columns
  * behind k. From the last column to the first the code is the one nearest to
  * w_k + (sum of U_kj e_j, j > k) / U_kk. That is GPTQ (Frantar et al., arXiv 2210.17323) without
- * an inverse: Babai's nearest plane (arXiv 2507.18553). */
+ * an inverse: Babai's nearest plane (arXiv 2507.18553).
+ *
+ * Sweeps lower the same error further, which no step may raise: each group's scale becomes the
+ * least-squares one of its codes, as it is stored; then each code in turn the best one beside all
+ * others (coordinate descent, as in QuantEase, arXiv 2309.01885). */
 #ifndef GK_QUANT_SOLVER_H
 #define GK_QUANT_SOLVER_H
 
@@ -18,13 +22,16 @@ typedef struct gk_solve_job {
     const gk_hessian *factor;
     const gk_scheme  *scheme; /* GK_SCHEME_INT                       */
     uint64_t          n_rows; /* of the factor's n columns each      */
-    const float      *scale;  /* [n_rows, n_groups], as it is stored */
+    float            *scale;  /* [n_rows, n_groups], as it is stored */
     const int8_t     *zero;   /* [n_rows, n_groups], NULL: symmetric */
+    int               sweeps; /* 0: codes alone are chosen           */
 } gk_solve_job;
+
+#define GK_SOLVE_SWEEPS 3 /* on grok2-tiny eight give no lower KLD */
 
 uint64_t gk_solve_scratch_bytes(uint64_t n_cols);
 
-/* Chooses codes [n_rows, n] of w [n_rows, n]. */
+/* Chooses codes [n_rows, n] of w [n_rows, n]; sweeps refine scales. */
 void gk_solve(const gk_solve_job *job, const float *w, int8_t *codes, void *scratch);
 
 #endif

@@ -186,47 +186,114 @@ static double cost_of(const float *row, const int8_t *code, const float *scale, 
     return sum;
 }
 
-static void codes_are_those_of_the_textbook(void **state)
+/* Codes by search's scales, solved with so many sweeps; scales [ROWS, 3] may be refined. */
+static void solve(const gk_hessian *f, int sweeps)
 {
     gk_scheme s = gk_scheme_int(4, 64, true);
     gk_err err = {0};
-    gk_hessian *f = hessian(0, 2);
-    gk_group_job job = {.scheme = &s, .n_rows = ROWS, .n_cols = N};
-    static int8_t plain[ROWS * N], want[N];
     static float copy[ROWS * N];
+    void *room = gk_alloc(gk_solve_scratch_bytes(N), 1, &err);
+
+    s.scales = GK_BF16;
+    const gk_group_job plain = {.scheme = &s, .n_rows = ROWS, .n_cols = N};
+    const gk_solve_job job = {f, &s, ROWS, scales, NULL, sweeps};
+    memcpy(copy, w, sizeof w);
+    gk_group_encode(&plain, copy, codes, scales, NULL, NULL);
+    if (sweeps >= 0)
+        gk_solve(&job, w, codes, room);
+    gk_free(room);
+}
+
+static double cost(void)
+{
+    double sum = 0;
+
+    for (int r = 0; r < ROWS; r++)
+        sum += cost_of(w + r * N, codes + r * N, scales + r * 3, 64);
+    return sum;
+}
+
+static void codes_are_those_of_the_textbook(void **state)
+{
+    gk_err err = {0};
+    gk_hessian *f = hessian(0, 2);
+    static int8_t want[N];
     int differ = 0;
-    double rounded = 0, solved = 0;
 
     (void)state;
-    s.scales = GK_BF16;
     fill_h(0.01);
     assert_ok(gk_hessian_factor(f, 0.01, 2, &err), err);
-    void *room = gk_alloc(gk_group_room_bytes(N), 1, &err);
-    memcpy(copy, w, sizeof w);
-    gk_group_encode(&job, copy, plain, scales, NULL, NULL);
-    job.factor = f;
-    job.room = room;
-    double sums[ROWS][2];
-    gk_group_encode(&job, copy, codes, scales, NULL, sums);
-    for (int r = 0; r < ROWS; r++) {
-        if (r < 6) {
-            textbook(f->order, w + r * N, scales + r * 3, 64, want);
-            for (int i = 0; i < N; i++)
-                differ += want[i] != codes[r * N + i];
-        }
-        rounded += cost_of(w + r * N, plain + r * N, scales + r * 3, 64);
-        solved += cost_of(w + r * N, codes + r * N, scales + r * 3, 64);
-        double error = 0;
-        for (int i = 0; i < N; i++) {
-            const double e = (double)w[r * N + i]
-                             - (double)codes[r * N + i] * (double)scales[r * 3 + i / 64];
-            error += e * e;
-        }
-        assert_true(fabs(error - sums[r][0]) <= 1e-6 * error);
+    solve(f, -1);
+    const double rounded = cost();
+    solve(f, 0);
+    for (int r = 0; r < 6; r++) {
+        textbook(f->order, w + r * N, scales + r * 3, 64, want);
+        for (int i = 0; i < N; i++)
+            differ += want[i] != codes[r * N + i];
     }
     /* f32 may round one to the other side, and what follows it */
     assert_true(differ <= 6 * N / 50);
-    assert_true(solved < 0.5 * rounded);
+    assert_true(cost() < 0.5 * rounded);
+    gk_hessian_free(f);
+}
+
+static void every_sweep_lowers_the_error(void **state)
+{
+    gk_err err = {0};
+    gk_hessian *f = hessian(0, 2);
+
+    (void)state;
+    fill_h(0.01);
+    assert_ok(gk_hessian_factor(f, 0.01, 2, &err), err);
+    solve(f, 0);
+    const double solved = cost();
+    double last = solved;
+    for (int sweeps = 1; sweeps <= 4; sweeps++) {
+        solve(f, sweeps);
+        assert_true(cost() < last);
+        last = cost();
+        for (int i = 0; i < ROWS * 3; i++) { /* scales are what is stored */
+            uint16_t bits;
+            float back;
+            gk_kernels_get()->f32_to_bf16(&scales[i], 1, &bits);
+            gk_kernels_get()->bf16_to_f32(&bits, 1, &back);
+            assert_true(back == scales[i]);
+        }
+    }
+    assert_true(last < 0.99 * solved);
+    gk_hessian_free(f);
+}
+
+/* What encoding reports is what its codes and scales come to. */
+static void encoding_reports_what_was_solved(void **state)
+{
+    static const char *const names[] = {"int4-g64", "int4-channel", "int4-g64-asym", "int8-g64"};
+    gk_err err = {0};
+    gk_hessian *f = hessian(0, 2);
+    static float copy[ROWS * N], v[ROWS * N];
+    static int8_t zeros[ROWS * 3];
+    void *room = gk_alloc(gk_group_room_bytes(N), 1, &err);
+    double sums[ROWS][2];
+
+    (void)state;
+    assert_ok(gk_hessian_factor(f, 0.01, 2, &err), err);
+    for (int k = 0; k < 4; k++) {
+        gk_scheme s;
+        assert_ok(gk_scheme_parse(names[k], &s, &err), err);
+        s.scales = GK_BF16;
+        const gk_group_job job = {.scheme = &s, .n_rows = ROWS, .n_cols = N, .factor = f,
+                                  .room = room};
+        int8_t *zero = s.symmetric ? NULL : zeros;
+        memcpy(copy, w, sizeof w);
+        gk_group_encode(&job, copy, codes, scales, zero, sums);
+        gk_group_decode(&s, codes, scales, zero, ROWS, N, v);
+        for (int r = 0; r < ROWS; r++) {
+            double error = 0;
+            for (int i = r * N; i < (r + 1) * N; i++)
+                error += ((double)w[i] - (double)v[i]) * ((double)w[i] - (double)v[i]);
+            assert_true(fabs(error - sums[r][0]) <= 1e-6 * error);
+        }
+    }
     gk_free(room);
     gk_hessian_free(f);
 }
@@ -260,17 +327,16 @@ static void threads_and_chunks_of_rows_do_not_matter(void **state)
     gk_free(room);
 }
 
-/* Nothing to go by: plain rounding, and it is said. */
+/* Nothing to go by: it is said, and codes stay as they are. */
 static void useless_inputs_leave_plain_rounding(void **state)
 {
-    gk_scheme s = gk_scheme_int(4, 64, true);
     gk_err err = {0};
     static int8_t plain[ROWS * N];
-    static float bad[N], copy[ROWS * N];
-    void *room = gk_alloc(gk_group_room_bytes(N), 1, &err);
+    static float bad[N];
 
     (void)state;
-    s.scales = GK_BF16;
+    solve(NULL, -1);
+    memcpy(plain, codes, sizeof codes);
     for (int k = 0; k < 2; k++) {
         gk_hessian *f = gk_hessian_new(N, 0, &err);
         for (int i = 0; i < N; i++)
@@ -278,16 +344,10 @@ static void useless_inputs_leave_plain_rounding(void **state)
         assert_ok(gk_hessian_add(f, bad, 1, 1, &err), err);
         assert_ok(gk_hessian_factor(f, 0.01, 1, &err), err);
         assert_true(k == 0 ? f->damping == 0 : f->damping < 0);
-        gk_group_job job = {.scheme = &s, .n_rows = ROWS, .n_cols = N};
-        memcpy(copy, w, sizeof w);
-        gk_group_encode(&job, copy, plain, scales, NULL, NULL);
-        job.factor = f;
-        job.room = room;
-        gk_group_encode(&job, copy, codes, scales, NULL, NULL);
+        solve(f, 0);
         assert_memory_equal(plain, codes, sizeof codes);
         gk_hessian_free(f);
     }
-    gk_free(room);
 }
 
 static int open_blas(void **state)
@@ -305,6 +365,8 @@ int main(void)
         cmocka_unit_test(the_factor_s_square_is_the_damped_sum),
         cmocka_unit_test(blocks_are_factored_alone),
         cmocka_unit_test(codes_are_those_of_the_textbook),
+        cmocka_unit_test(every_sweep_lowers_the_error),
+        cmocka_unit_test(encoding_reports_what_was_solved),
         cmocka_unit_test(threads_and_chunks_of_rows_do_not_matter),
         cmocka_unit_test(useless_inputs_leave_plain_rounding),
     };
