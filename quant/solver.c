@@ -98,7 +98,7 @@ static float as_stored(const solving *s, float x)
 {
     const gk_kernels *k = gk_kernels_get();
     const bool half = s->job->scheme->scales == GK_F16;
-    uint16_t bits;
+    uint16_t bits = 0;
 
     (half ? k->f32_to_f16 : k->f32_to_bf16)(&x, 1, &bits);
     (half ? k->f16_to_f32 : k->bf16_to_f32)(&bits, 1, &x);
