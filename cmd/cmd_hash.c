@@ -7,7 +7,7 @@
 #include "cmd/progress.h"
 #include "formats/output.h"
 #include "formats/pattern.h"
-#include "verify/pass.h"
+#include "verify/sweep.h"
 
 typedef struct job {
     const gk_cli *cli;
@@ -24,14 +24,14 @@ static void on_progress(void *context, uint64_t bytes, const char *name)
 
 static bool hash_all(job *j, gk_err *err)
 {
-    const gk_pass pass = {.c = j->c,
+    const gk_sweep pass = {.c = j->c,
                           .sums = &j->sums,
                           .threads = j->cli->threads,
                           .stop = gk_cli_stop(),
                           .progress = on_progress};
 
-    gk_progress_begin(j->cli, "hashing", GK_UNIT_BYTES, gk_pass_bytes(&pass));
-    const bool ok = gk_pass_run(&pass, err);
+    gk_progress_begin(j->cli, "hashing", GK_UNIT_BYTES, gk_sweep_bytes(&pass));
+    const bool ok = gk_sweep_run(&pass, err);
     gk_progress_end();
     return ok && gk_cli_go_on(err);
 }

@@ -50,6 +50,12 @@ void gk_eval_quote(const gk_eval *j, uint64_t window, uint64_t position, uint64_
  * Free the table. */
 void gk_eval_figures(const gk_eval *j, const gk_score *s, gk_column *column, gk_table *table);
 
+/* Fills a table with what layers drifted, a row each; column has GK_EVAL_LAYER_COLUMNS and must
+ * outlive it. Free the table. */
+#define GK_EVAL_LAYER_COLUMNS 5
+void gk_eval_layers(const gk_eval *j, const gk_score *s, const gk_layer_drift *layer,
+                    gk_column *column, gk_table *table);
+
 /* Returns the last part of the path that was given for a model: short, for columns. */
 const char *gk_eval_name(const gk_catalog *c);
 

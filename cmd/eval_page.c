@@ -243,32 +243,6 @@ static void add_worst(const gk_eval *j, const gk_score *s, int m, gk_text *t)
 /* ---- tables -----------------------------------------------------------------------------------
  */
 
-static void add_layers(const gk_eval *j, const gk_score *s, int m, gk_text *t)
-{
-    gk_column column[5] = {{"layer", true, false}, {"relative error", true, false}};
-    gk_table table = {.column = column, .n_columns = 2};
-    const gk_layer_drift *layer = s->model[m].layer;
-
-    if (j->score.local)
-        column[table.n_columns++] = (gk_column){"of it alone", true, false};
-    if (s->n_experts > 0) {
-        column[table.n_columns++] = (gk_column){"router agrees", true, false};
-        column[table.n_columns++] = (gk_column){"gate drift", true, false};
-    }
-    for (uint64_t l = 0; l < s->n_layers; l++) {
-        gk_table_cellf(&table, "%" PRIu64, l);
-        gk_table_cellf(&table, "%.3e", layer[l].rel_error);
-        if (j->score.local)
-            gk_table_cellf(&table, "%.3e", layer[l].local_error);
-        if (s->n_experts == 0)
-            continue;
-        gk_table_cellf(&table, "%.2f %%", 100 * layer[l].router_agreement);
-        gk_table_cellf(&table, "%.3f %%", 100 * layer[l].gate_drift);
-    }
-    gk_page_table(t, &table);
-    gk_table_free(&table);
-}
-
 static void add_model(const gk_eval *j, const gk_score *s, int m, gk_text *t)
 {
     gk_text title = {0};
@@ -279,7 +253,11 @@ static void add_model(const gk_eval *j, const gk_score *s, int m, gk_text *t)
     gk_text_clear(&title);
     gk_text_printf(&title, "%s: layers", gk_eval_name(j->model[m]));
     gk_page_heading(t, title.data == NULL ? "" : title.data);
-    add_layers(j, s, m, t);
+    gk_column column[GK_EVAL_LAYER_COLUMNS];
+    gk_table table;
+    gk_eval_layers(j, s, s->model[m].layer, column, &table);
+    gk_page_table(t, &table);
+    gk_table_free(&table);
     gk_text_free(&title);
 }
 

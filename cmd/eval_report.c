@@ -244,27 +244,37 @@ static void text_one(const gk_eval *j, const gk_score *s, const gk_figures *f, g
                    100 * f->delta_p.mean, 100 * f->delta_p.err);
 }
 
-static void layers_one(const gk_eval *j, const gk_score *s, const gk_figures *f, gk_text *t)
+void gk_eval_layers(const gk_eval *j, const gk_score *s, const gk_layer_drift *layer,
+                    gk_column *column, gk_table *table)
 {
-    gk_column column[5] = {{"layer", true, false}, {"rel. error", true, false}};
-    gk_table table = {.column = column, .n_columns = 2, .indent = "  "};
-
+    column[0] = (gk_column){"layer", true, false};
+    column[1] = (gk_column){"rel. error", true, false};
+    *table = (gk_table){.column = column, .n_columns = 2};
     if (j->score.local)
-        column[table.n_columns++] = (gk_column){"of it alone", true, false};
+        column[table->n_columns++] = (gk_column){"of it alone", true, false};
     if (s->n_experts > 0) {
-        column[table.n_columns++] = (gk_column){"router agrees", true, false};
-        column[table.n_columns++] = (gk_column){"gate drift", true, false};
+        column[table->n_columns++] = (gk_column){"router agrees", true, false};
+        column[table->n_columns++] = (gk_column){"gate drift", true, false};
     }
     for (uint64_t l = 0; l < s->n_layers; l++) {
-        gk_table_cellf(&table, "%" PRIu64, l);
-        gk_table_cellf(&table, "%.3e", f->layer[l].rel_error);
+        gk_table_cellf(table, "%" PRIu64, l);
+        gk_table_cellf(table, "%.3e", layer[l].rel_error);
         if (j->score.local)
-            gk_table_cellf(&table, "%.3e", f->layer[l].local_error);
+            gk_table_cellf(table, "%.3e", layer[l].local_error);
         if (s->n_experts == 0)
             continue;
-        gk_table_cellf(&table, "%.2f %%", 100 * f->layer[l].router_agreement);
-        gk_table_cellf(&table, "%.3f %%", 100 * f->layer[l].gate_drift);
+        gk_table_cellf(table, "%.2f %%", 100 * layer[l].router_agreement);
+        gk_table_cellf(table, "%.3f %%", 100 * layer[l].gate_drift);
     }
+}
+
+static void layers_one(const gk_eval *j, const gk_score *s, const gk_figures *f, gk_text *t)
+{
+    gk_column column[GK_EVAL_LAYER_COLUMNS];
+    gk_table table;
+
+    gk_eval_layers(j, s, f->layer, column, &table);
+    table.indent = "  ";
     gk_text_char(t, '\n');
     gk_table_print(&table, t, gk_table_width(), j->cli->color);
     gk_table_free(&table);

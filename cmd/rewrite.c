@@ -144,9 +144,11 @@ static void add_totals(const job *j, gk_text *t)
                    space > 0 && space < p->output_bytes ? " - NOT ENOUGH" : "");
     const double speed = gk_plan_speed(p) * p->options.threads;
     if (speed > 0)
-        gk_text_printf(t, "encoding: about %s at %s/s (measured now); disks may be slower\n",
+        gk_text_printf(t, "encoding: about %s at %s/s (measured now); %s\n",
                        gk_human_time(c, (double)p->input_bytes / speed),
-                       gk_human_bytes(d, (uint64_t)speed));
+                       gk_human_bytes(d, (uint64_t)speed),
+                       p->n_phases == 0 ? "disks may be slower"
+                                        : "GPTQ's passes and solving take far longer");
 }
 
 /* ---- JSON ------------------------------------------------------------------------ */
@@ -220,12 +222,20 @@ static void on_progress(void *context, uint64_t bytes, const char *tensor)
     gk_progress_add(bytes);
 }
 
+/* Weights are read again and again for it: only the end of what is written is known. */
+static void on_pass(void *context, uint64_t bytes, const char *what)
+{
+    (void)context, (void)bytes;
+    gk_progress_item(what);
+}
+
 static bool run(job *j, gk_err *err)
 {
     const gk_cli *cli = j->cli;
     const gk_forward_options forward = {.threads = cli->threads,
                                         .memory_bytes = cli->memory / 4,
-                                        .stop = gk_cli_stop()};
+                                        .stop = gk_cli_stop(),
+                                        .progress = on_pass};
     gk_input_pass *pass = NULL;
     gk_inputs inputs;
     gk_run_options options = {

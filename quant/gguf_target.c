@@ -276,12 +276,19 @@ static bool prove_importance(const gk_plan *p, const gk_gguf_model *m, const gk_
 bool gk_gguf_importance(gk_plan *p, gk_err *err)
 {
     gk_gguf_model m;
+    gk_err own = {0};
     uint64_t n = 0, without = 0;
 
     if (p->options.stats == NULL && !p->options.target->is_gguf)
         return true;
-    if (!gk_gguf_model_read(p->from, &m, err))
+    if (!gk_gguf_model_read(p->from, &m, &own)) {
+        if (!p->options.target->is_gguf && own.code == GK_ERR_UNSUPPORTED)
+            return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                           "--stats names matrices as a GGUF does, which is not known of a model "
+                           "of this architecture, or without config.json");
+        *err = own;
         return false;
+    }
     for (uint64_t i = 0; i < p->n_items; i++) {
         gk_plan_item *item = &p->item[i];
         const bool coded = gk_scheme_is_coded(&item->to)

@@ -89,5 +89,8 @@ bool gk_plan_phases(gk_plan *p, gk_err *err)
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                        "--method gptq chooses integer codes (int4, int8): no matrix of a layer "
                        "gets any here");
-    return choose_block(p, &g, err);
+    return gk_findings_addf(&p->notes, "gptq", GK_NOTE, NULL, NULL, err,
+                            "weights move further than with search, where their inputs do not "
+                            "notice: GPTQ keeps outputs near, which `grokkit eval --base` measures")
+           && choose_block(p, &g, err);
 }

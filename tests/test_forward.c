@@ -6,7 +6,7 @@
 
 #include "formats/json.h"
 #include "quant/model.h"
-#include "verify/score.h"
+#include "tests/scored.h"
 #include "verify/tokenizer.h"
 
 #define GOLDEN TINY "/golden/"
@@ -96,14 +96,6 @@ static gk_score_job job_for(const gk_catalog *model, const gk_ids *ids, uint64_t
     job.forward.threads = 2;
     job.forward.memory_bytes = UINT64_C(1) << 30;
     return job;
-}
-
-static gk_score run(const gk_score_job *job)
-{
-    gk_score score;
-    gk_err err = {0};
-    assert_ok(gk_score_run(job, &score, &err), err);
-    return score;
 }
 
 /* ---- logits ----------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
 #include "tests/disk.h"
 
 #include "quant/model.h"
-#include "verify/pass.h"
+#include "verify/sweep.h"
 
 #define WORK  "build/tmp/test_hf_dir"
 #define MODEL WORK "/model"

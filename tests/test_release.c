@@ -4,7 +4,7 @@
 #include "tests/disk.h"
 
 #include "quant/model.h"
-#include "verify/pass.h"
+#include "verify/sweep.h"
 
 #define WORK  "build/tmp/test_release"
 #define MODEL WORK "/model"

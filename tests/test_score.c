@@ -7,7 +7,7 @@
 
 #include "formats/output.h"
 #include "formats/sealed.h"
-#include "verify/score.h"
+#include "tests/scored.h"
 
 #define WORK    "build/tmp/test_score"
 #define STATE   WORK "/state"
@@ -54,14 +54,6 @@ static gk_score_job job_for(const gk_catalog *base, const gk_catalog *model)
             .ctx = CTX, .n_windows = WINDOWS, .threads = 2, .memory_bytes = UINT64_C(1) << 30}};
     assert_true(gk_preset_find("sglang", &job.forward.switches));
     return job;
-}
-
-static gk_score run(const gk_score_job *job)
-{
-    gk_score score;
-    gk_err err = {0};
-    assert_ok(gk_score_run(job, &score, &err), err);
-    return score;
 }
 
 /* ---- the same figures ------------------------------------------------------------------- */
@@ -310,6 +302,17 @@ static bool leave_after(gk_score_job *job, int calls)
     return !done;
 }
 
+/* The state that a pass leaves; the job then keeps it after each layer. */
+static char *kept_state(gk_score_job *job, uint64_t *len)
+{
+    gk_err err = {0};
+    leave_after(job, 30);
+    char *whole = gk_file_slurp(STATE, 1 << 28, len, &err);
+    assert_ok(whole != NULL, err);
+    job->each_layer = true;
+    return whole;
+}
+
 /* Wherever a pass is left, also again after being taken up, on other threads, in other memory. */
 static void a_pass_goes_on_to_the_same_numbers(void **state)
 {
@@ -394,10 +397,7 @@ static void what_is_damaged_or_of_another_job_counts_as_nothing(void **state)
     gk_err err = {0};
     gk_score first = run(&job);
     uint64_t len;
-    leave_after(&job, 30);
-    char *whole = gk_file_slurp(STATE, 1 << 28, &len, &err);
-    assert_ok(whole != NULL, err);
-    job.each_layer = true;
+    char *whole = kept_state(&job, &len);
     whole[len / 2] ^= 4;
     assert_ok(gk_file_put(STATE, whole, len, &err), err);
     expect_anew(&job, &first, "damaged");
@@ -433,10 +433,7 @@ static void a_position_that_cannot_be_is_refused(void **state)
     gk_err err = {0};
     gk_score first = run(&job);
     uint64_t len;
-    leave_after(&job, 30);
-    char *whole = gk_file_slurp(STATE, 1 << 28, &len, &err);
-    assert_ok(whole != NULL, err);
-    job.each_layer = true;
+    char *whole = kept_state(&job, &len);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         memcpy(whole + 8 + 64, bad[i], sizeof bad[i]);
         gk_sealed *f = gk_sealed_create(STATE, &err);

@@ -6,7 +6,7 @@
 
 #include "formats/grok2.h"
 #include "verify/official.h"
-#include "verify/pass.h"
+#include "verify/sweep.h"
 #include "verify/tokenizer.h"
 
 /* ---- names ----------------------------------------------------------------------- */
@@ -67,7 +67,7 @@ static bool check_tokenizer(gk_catalog *c, gk_err *err)
 static bool check_bytes(gk_catalog *c, const gk_check_options *o, gk_err *err)
 {
     gk_values *values = o->values ? gk_values_new(c, err) : NULL;
-    const gk_pass pass = {
+    const gk_sweep pass = {
         .c = c,
         .sums = o->sums,
         .values = values,
@@ -77,7 +77,7 @@ static bool check_bytes(gk_catalog *c, const gk_check_options *o, gk_err *err)
         .progress = o->progress,
         .context = o->context,
     };
-    const bool ok = (!o->values || values != NULL) && gk_pass_run(&pass, err)
+    const bool ok = (!o->values || values != NULL) && gk_sweep_run(&pass, err)
                     && (values == NULL || gk_values_report(values, err));
 
     gk_values_free(values);

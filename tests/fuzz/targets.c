@@ -22,7 +22,7 @@
 #include "quant/stats.h"
 #include "verify/checks.h"
 #include "verify/checksums.h"
-#include "verify/pass.h"
+#include "verify/sweep.h"
 #include "verify/tokenizer.h"
 
 #define MEMORY_BYTES (UINT64_C(64) << 20)
@@ -263,9 +263,9 @@ static void run_sums(const fuzz_target *t, const uint8_t *data, size_t size)
     gk_catalog *c = gk_model_open(list, &err);
     expect_said(c != NULL, &err);
     if (c != NULL) {
-        const gk_pass pass = {.c = c, .sums = &sums, .threads = 1};
+        const gk_sweep pass = {.c = c, .sums = &sums, .threads = 1};
         expect_said(gk_sums_init(&sums, &err) && gk_sums_find(c, &sums, &err)
-                        && gk_pass_run(&pass, &err) && gk_sums_judge(c, &sums, &err),
+                        && gk_sweep_run(&pass, &err) && gk_sums_judge(c, &sums, &err),
                     &err);
     }
     gk_sums_free(&sums);

@@ -1,9 +1,9 @@
-/* verify/pass.c - units of one pass, shared among threads.
+/* verify/sweep.c - units of one pass, shared among threads.
  *
  * A file with a digest to check is one unit, read from its first byte to its last; the pieces of
  * tensors in it are shown to the value scan from the same buffer. What no such file shows (or
  * showed until a read failed) is read tensor by tensor afterwards. */
-#include "verify/pass.h"
+#include "verify/sweep.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -27,7 +27,7 @@ typedef struct unit {
 } unit;
 
 typedef struct pass {
-    const gk_pass *p;
+    const gk_sweep *p;
     unit *unit;
     uint64_t n_units, next;
     uint64_t *order; /* rows of sums, those of one file together */
@@ -575,7 +575,7 @@ static void plan_rest(pass *x)
     }
 }
 
-uint64_t gk_pass_bytes(const gk_pass *p)
+uint64_t gk_sweep_bytes(const gk_sweep *p)
 {
     uint64_t bytes = 0;
 
@@ -587,7 +587,7 @@ uint64_t gk_pass_bytes(const gk_pass *p)
     return bytes;
 }
 
-bool gk_pass_run(const gk_pass *p, gk_err *err)
+bool gk_sweep_run(const gk_sweep *p, gk_err *err)
 {
     pass x = {.p = p};
     bool ok = plan_rows(&x, err) && plan_values(&x, err) && run_units(&x, err);

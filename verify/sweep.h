@@ -1,14 +1,14 @@
-/* verify/pass.h - one pass over the bytes of a model, for all who want to see them: files are
+/* verify/sweep.h - one pass over the bytes of a model, for all who want to see them: files are
  * digested and, as they go by, the values of the tensors in them are looked at. */
-#ifndef GK_VERIFY_PASS_H
-#define GK_VERIFY_PASS_H
+#ifndef GK_VERIFY_SWEEP_H
+#define GK_VERIFY_SWEEP_H
 
 #include <signal.h>
 
 #include "verify/checksums.h"
 #include "verify/values.h"
 
-typedef struct gk_pass {
+typedef struct gk_sweep {
     gk_catalog *c;
     gk_sums    *sums;   /* rows to compute, or NULL         */
     gk_values  *values; /* whoever looks at all, or NULL    */
@@ -17,14 +17,14 @@ typedef struct gk_pass {
     const volatile sig_atomic_t *stop;
     void (*progress)(void *context, uint64_t bytes, const char *name); /* any thread */
     void *context;
-} gk_pass;
+} gk_sweep;
 
 /* Returns the bytes that a pass will read, more or less. */
-uint64_t gk_pass_bytes(const gk_pass *p);
+uint64_t gk_sweep_bytes(const gk_sweep *p);
 
 /* Makes it. A row that cannot be computed says so in its failure. False: NOMEM, INTERRUPTED;
  * IO when a tensor cannot be read and somebody wants its values. */
-bool gk_pass_run(const gk_pass *p, gk_err *err);
+bool gk_sweep_run(const gk_sweep *p, gk_err *err);
 
 /* SHA-256 of the values of a tensor as they would lie merged, row by row; of an encoded
  * one of its parts, one after the other. buf: scratch of buf_bytes, at least a row. */
