@@ -116,7 +116,8 @@ $(B)/tests/fuzz/fuzz: $(call obj,$(FUZZ_SRC)) $(B)/libgrokkit.a
 
 fuzz:
 	$(Q)CC=clang tests/deps.sh libclang-rt-14-dev llvm
-	$(Q)$(MAKE) --no-print-directory config=fuzz CC=clang build/fuzz/tests/fuzz/fuzz
+	$(Q)$(MAKE) --no-print-directory config=fuzz CC=clang build/fuzz/grokkit \
+		build/fuzz/tests/make_model build/fuzz/tests/fuzz/fuzz
 	$(Q)tests/fuzz/run.sh build/fuzz $(FUZZ_TARGETS)
 
 # other people's software reads what we write (Python in build/venv); -full needs torch
