@@ -59,6 +59,11 @@ typedef enum gk_opt {
     GK_OPT_MAX_SHARD_SIZE, /* size                        */
     GK_OPT_STATS, /* string                                     */
     GK_OPT_HESSIAN_BLOCK, /* uint                               */
+    GK_OPT_TARGET_SIZE, /* size                                 */
+    GK_OPT_TARGET_BPW,  /* string, a number                     */
+    GK_OPT_GRAIN,       /* choice: engine kind matrix           */
+    GK_OPT_SAVE_RECIPE, /* string, a file                       */
+    GK_OPT_NO_MEASURE,
     GK_OPT_GGUF_ROPE, /* choice: plain yarn                     */
     GK_OPT_HASH,           /* choice: none output all     */
     GK_OPT_VERIFY,
@@ -70,6 +75,7 @@ typedef enum gk_opt {
     GK_OPT_OUTPUT,   /* string, a file                    */
     GK_OPT_TOKENS,   /* uint                              */
     GK_OPT_IMATRIX,
+    GK_OPT_PROBE_TOKENS, /* uint                      */
     GK_OPT_TEXT,     /* string, a file, repeatable        */
     GK_OPT_BASE,     /* string, a model                   */
     GK_OPT_ALSO,     /* string, a model, repeatable       */

@@ -1,6 +1,7 @@
 /* cmd/cmd_calibrate.c - statistics of the inputs of every matrix, from one pass over texts. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -10,6 +11,8 @@
 #include "cmd/table.h"
 #include "quant/stats.h"
 #include "verify/calibrate.h"
+
+#define DEFAULT_PROBE_TOKENS 4096
 
 typedef struct job {
     const gk_cli *cli;
@@ -110,6 +113,19 @@ static void on_resumed(void *context, uint64_t layers)
     gk_progress_set(j->bytes / j->arch.sizes.layers * layers);
 }
 
+/* Half of a probe's layers are the model's own, on average, and are not computed again. */
+static void on_probing(void *context, uint64_t n)
+{
+    const job *j = context;
+
+    gk_cli_talk(j->cli, "%" PRIu64 " probes of sensitivity, %" PRIu64 " tokens each", n,
+                j->work.probe_windows < j->work.forward.n_windows
+                    ? j->work.probe_windows * j->work.forward.ctx
+                    : j->work.forward.n_windows * j->work.forward.ctx);
+    gk_progress_end();
+    gk_progress_begin(j->cli, "probing", GK_UNIT_BYTES, j->bytes * (n + 1) / 2);
+}
+
 static bool prepare(job *j)
 {
     const gk_cli *cli = j->cli;
@@ -125,6 +141,12 @@ static bool prepare(job *j)
     o->stop = gk_cli_stop();
     o->progress = gk_pass_progress;
     o->context = j;
+    o->spool = NULL;
+    if (!gk_cli_has(cli, GK_OPT_IMATRIX))
+        j->work.probe_windows
+            = gk_cli_uint(cli, GK_OPT_PROBE_TOKENS, DEFAULT_PROBE_TOKENS) / o->ctx;
+    j->work.spool = gk_pass_scratch(cli);
+    j->work.probing = on_probing;
     j->work.model = j->model;
     j->work.ids = j->text.ids.id;
     j->work.plain = gk_cli_has(cli, GK_OPT_IMATRIX);
@@ -161,6 +183,19 @@ static void add_json(const job *j, const gk_calibration *c, gk_text *t)
         gk_json_close(t, ']');
     }
     gk_json_close(t, ']');
+    gk_json_open(t, "probes", '[');
+    for (uint64_t i = 0; i < c->n_probes; i++) {
+        gk_json_open(t, NULL, '{');
+        gk_json_string(t, "kind", c->probe[i].kind);
+        if (c->probe[i].first >= 0) {
+            gk_json_uint(t, "first_layer", (uint64_t)c->probe[i].first);
+            gk_json_uint(t, "last_layer", (uint64_t)c->probe[i].last);
+        }
+        gk_json_real(t, "kld", c->probe[i].kld);
+        gk_json_real(t, "err", c->probe[i].err);
+        gk_json_close(t, '}');
+    }
+    gk_json_close(t, ']');
     gk_json_real(t, "seconds", now() - j->start);
     gk_json_uint(t, "peak_rss_bytes", (uint64_t)use.ru_maxrss * 1024);
     gk_json_close(t, '}');
@@ -186,6 +221,42 @@ static void add_experts(const job *j, const gk_calibration *c, gk_text *t)
     gk_text_free(&cell);
 }
 
+/* What the model minds most stands first. */
+static int by_kld(const void *a, const void *b)
+{
+    const gk_probe *x = a, *y = b;
+
+    return x->kld > y->kld ? -1 : x->kld < y->kld;
+}
+
+static void add_probes(const job *j, const gk_calibration *c, gk_text *t)
+{
+    static const gk_column columns[] = {
+        {"int4 noise in", false, true}, {"layers", true, false}, {"KLD", true, false},
+        {"+-", true, false}};
+    gk_probe *row = gk_arena_alloc(j->cli->arena, c->n_probes, sizeof *row, NULL);
+    gk_table table = {.column = columns, .n_columns = 4, .indent = "  "};
+
+    if (row == NULL)
+        return;
+    memcpy(row, c->probe, c->n_probes * sizeof *row);
+    qsort(row, c->n_probes, sizeof *row, by_kld);
+    for (uint64_t i = 0; i < c->n_probes; i++) {
+        gk_table_cell(&table, row[i].kind);
+        if (row[i].first < 0)
+            gk_table_cell(&table, "");
+        else if (row[i].first == row[i].last)
+            gk_table_cellf(&table, "%" PRId64, row[i].first);
+        else
+            gk_table_cellf(&table, "%" PRId64 "-%" PRId64, row[i].first, row[i].last);
+        gk_table_cellf(&table, "%.3e", row[i].kld);
+        gk_table_cellf(&table, "%.1e", row[i].err);
+    }
+    gk_text_char(t, '\n');
+    gk_table_print(&table, t, gk_table_width(), j->cli->color);
+    gk_table_free(&table);
+}
+
 static void add_text(const job *j, const gk_calibration *c, gk_text *t)
 {
     const gk_forward_options *o = &j->work.forward;
@@ -198,6 +269,8 @@ static void add_text(const job *j, const gk_calibration *c, gk_text *t)
                    o->ctx * o->n_windows, o->ctx, j->work.preset);
     if (c->n_experts > 0)
         add_experts(j, c, t);
+    if (c->n_probes > 0)
+        add_probes(j, c, t);
     if (j->cli->verbose > 0)
         gk_text_printf(t, "speed        %.1f tokens/s, %.2f s\n",
                        (double)(o->ctx * o->n_windows) / (now() - j->start), now() - j->start);

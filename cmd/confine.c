@@ -5,14 +5,15 @@
  *   a file to read   that file
  *   a file to write  the folder it will appear in, or the device that it is
  *   OUT              the folder it lies in, where OUT.partial-* is built
- *   --spool          the folder; of eval without it where it keeps what is done, and where
- *                    activations go that memory does not hold
+ *   --spool          the folder; without it where activations go that memory does not hold, and
+ *                    of eval where it keeps what is done
  *
  * Libraries that read something of their own at first use do so before. */
 #include "cmd/confine.h"
 
 #include <unistd.h>
 
+#include "cmd/allocation.h"
 #include "cmd/pass.h"
 #include "formats/hash.h"
 #include "formats/io.h"
@@ -101,7 +102,8 @@ static bool add_options(paths *p, const gk_cli *cli)
                                   GK_OPT_STATS, GK_OPT_TEXT, GK_OPT_TOKEN_IDS,
                                   GK_OPT_SIGN, GK_OPT_SIGNATURE, GK_OPT_PUBLIC_KEY,
                                   GK_OPT_CERTIFICATES};
-    static const gk_opt written[] = {GK_OPT_HTML, GK_OPT_LOGITS, GK_OPT_OUTPUT};
+    static const gk_opt written[] = {GK_OPT_HTML, GK_OPT_LOGITS, GK_OPT_OUTPUT,
+                                     GK_OPT_SAVE_RECIPE};
     bool ok = true;
 
     for (size_t k = 0; k < sizeof read / sizeof read[0]; k++)
@@ -149,6 +151,8 @@ static bool add_all(paths *p, const gk_cli *cli)
         return false;
     if (cli->command->id == GK_CMD_EVAL && !add_pass(p, cli))
         return false;
+    if (cli->command->id == GK_CMD_CALIBRATE && !add(p, gk_pass_scratch(cli), true))
+        return false;
     /* a lock says which process of which boot holds it */
     return (!(writes || cli->command->id == GK_CMD_CALIBRATE) || add(p, "/proc", false))
            && add_options(p, cli);
@@ -161,7 +165,8 @@ static void wake_libraries(const gk_cli *cli)
 
     gk_hash_bytes("", 0, hex, &(gk_err){0});
     if ((cli->command->id & (GK_CMD_EVAL | GK_CMD_CALIBRATE)) != 0
-        || (cli->command->id == GK_CMD_QUANTIZE && gk_cli_has(cli, GK_OPT_METHOD)))
+        || (cli->command->id == GK_CMD_QUANTIZE
+            && (gk_cli_has(cli, GK_OPT_METHOD) || gk_allocation_asked(cli))))
         gk_blas_name();
 }
 

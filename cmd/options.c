@@ -126,6 +126,33 @@ static const gk_option options[GK_N_OPTS] = {
         .help = "--method gptq: take columns as independent that are not in one block of N; "
                 "without it only where half of --memory cannot hold whole Hessians",
     },
+    [GK_OPT_TARGET_SIZE] = {
+        .name = "target-size", .kind = GK_KIND_SIZE, .metavar = "SIZE", .min = 1,
+        .commands = GK_CMD_QUANTIZE,
+        .help = "choose the schemes, so that all files of OUT take SIZE at most and the model is "
+                "hurt least, by what calibrate's --stats FILE says of it; what --rule names stays",
+    },
+    [GK_OPT_TARGET_BPW] = {
+        .name = "target-bpw", .kind = GK_KIND_STRING, .metavar = "X",
+        .commands = GK_CMD_QUANTIZE,
+        .help = "the same, so that what is quantized takes X bits a weight at most (of a GGUF: all "
+                "tensors; engines of the others keep embeddings and head)",
+    },
+    [GK_OPT_GRAIN] = {
+        .name = "grain", .kind = GK_KIND_CHOICE, .choice = {"engine", "kind", "matrix"},
+        .commands = GK_CMD_QUANTIZE,
+        .help = "what is chosen for by itself: what the engine can load differently; one kind of "
+                "module in all layers, for SGLang; or every matrix, which only grokkit reads",
+    },
+    [GK_OPT_SAVE_RECIPE] = {
+        .name = "save-recipe", .kind = GK_KIND_STRING, .metavar = "FILE",
+        .commands = GK_CMD_QUANTIZE,
+        .help = "write what was chosen as rules, which --recipe takes back",
+    },
+    [GK_OPT_NO_MEASURE] = {
+        .name = "no-measure", .commands = GK_CMD_QUANTIZE,
+        .help = "with a target: do not measure the divergence of what was written",
+    },
     [GK_OPT_DTYPE] = {
         .name = "dtype", .kind = GK_KIND_CHOICE, .choice = {"bf16", "f16", "f32"},
         .commands = WRITERS,
@@ -184,6 +211,12 @@ static const gk_option options[GK_N_OPTS] = {
         .name = "imatrix", .commands = GK_CMD_CALIBRATE,
         .help = "nothing but what llama-imatrix writes: no tokens, no choices of the router, no "
                 "inputs of the head",
+    },
+    [GK_OPT_PROBE_TOKENS] = {
+        .name = "probe-tokens", .kind = GK_KIND_UINT, .metavar = "N",
+        .commands = GK_CMD_CALIBRATE,
+        .help = "tokens that measure how much each kind of matrix minds noise, which --target-size "
+                "goes by; default: 4096, 0: none",
     },
     [GK_OPT_TEXT] = {
         .name = "text", .kind = GK_KIND_STRING, .repeatable = true, .metavar = "FILE",

@@ -2,11 +2,13 @@
 #include "cmd/rewrite.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
+#include "cmd/allocation.h"
 #include "cmd/input.h"
 #include "cmd/progress.h"
 #include "cmd/short_name.h"
@@ -28,6 +30,9 @@ typedef struct job {
     bool            begun;    /* it is there                  */
     double          start;
     const char     *out;
+    bool            asked;    /* for a size: */
+    gk_allocation   allocation;
+    gk_mean         kld;      /* of what was written; NaN: not measured */
 } job;
 
 static double now(void)
@@ -208,6 +213,8 @@ static void add_json(const job *j, gk_text *t)
     }
     gk_json_close(t, ']');
     gk_json_close(t, '}');
+    if (j->asked)
+        gk_allocation_json(&j->allocation, p, &j->kld, t);
     gk_json_real(t, "seconds", j->done ? j->result.seconds : now() - j->start);
     gk_json_uint(t, "peak_rss_bytes", (uint64_t)use.ru_maxrss * 1024);
     gk_json_close(t, '}');
@@ -383,7 +390,11 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     const bool force = gk_cli_has(cli, GK_OPT_FORCE);
     const char *dtype = gk_cli_string(cli, GK_OPT_DTYPE);
     gk_scheme plain;
-    job j = {.cli = cli, .out = cli->arg[1], .start = now()};
+    job j = {.cli = cli,
+             .out = cli->arg[1],
+             .start = now(),
+             .asked = gk_allocation_asked(cli),
+             .kld = {NAN, NAN}};
     const char *code = NULL;
     gk_text text = {0};
     gk_err err = {0}, later = {0};
@@ -404,7 +415,9 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
               && (dry || gk_cli_has(cli, GK_OPT_RESUME)
                   || gk_model_output_allowed(j.model, j.out, force, &err));
     ok = ok && (options->target->is_gguf || gk_model_drop_code(j.model, &code, &err))
-         && (j.plan = gk_plan_new(j.model, recipe, options, &err)) != NULL
+         && (j.plan = j.asked ? gk_allocation_make(cli, j.model, recipe, options, &j.allocation,
+                                                   &err)
+                              : gk_plan_new(j.model, recipe, options, &err)) != NULL
          && (options->target->is_gguf || note_left_out(&j, code, &err))
          && (dry || take_up(&j, force, &err))
          && (dry || j.finished
@@ -418,16 +431,22 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
     if (ok && dry && !gk_model_output_allowed(j.model, j.out, force, &later))
         gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);
     ok = ok && (dry || j.finished || (check_space(&j, &err) && run(&j, &err)));
+    if (ok && j.done && j.asked && !gk_cli_has(cli, GK_OPT_NO_MEASURE)
+        && !gk_allocation_measure(cli, j.model, j.out, options->stats, &j.kld, &later))
+        gk_cli_talk(cli, "what was written is not measured: %s", later.msg);
     if (ok && cli->json) {
         add_json(&j, &text);
     } else if (ok) {
         add_table(&j, &text);
         add_notes(&j.plan->notes, &text);
+        if (j.asked)
+            gk_allocation_text(cli, &j.allocation, j.plan, &j.kld, &text);
         add_totals(&j, &text);
     }
     status = ok ? gk_cli_emit(cli, &text, GK_EXIT_FINE) : gk_cli_fail(cli, &err);
     gk_text_free(&text);
     gk_run_result_free(&j.result);
+    gk_allocation_free(&j.allocation);
     gk_plan_free(j.plan);
     gk_recipe_free(recipe);
     gk_stats_free(read);

@@ -198,6 +198,8 @@ static bool solve_core(const gk_knapsack *k, const slack *core, uint64_t n, uint
     const bool ok = t.now != NULL && t.next != NULL && t.pick != NULL;
     uint64_t least = 0;
 
+    for (uint64_t s = 0; ok && s <= STEPS; s++)
+        t.now[s] = 0;
     for (uint64_t i = 0; i < n; i++)
         least += options_of(k, core[i].unit)[smallest(k, core[i].unit)].bytes;
     if (ok && budget >= least) {

@@ -3,11 +3,13 @@
 
 #include <string.h>
 
+#include "formats/checked.h"
 #include "formats/grok2.h"
 #include "formats/output.h"
 #include "formats/text.h"
 #include "quant/blocks.h"
 #include "quant/layout.h"
+#include "quant/through.h"
 
 gk_catalog *gk_model_open_with(const char *path, const gk_open_options *options, gk_err *err)
 {
@@ -104,12 +106,14 @@ bool gk_can_decode(const gk_tensor *t)
 
 uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols)
 {
-    if (t->scheme != NULL)
-        return gk_layout_read_scratch(t, n_rows, n_cols);
-    return n_rows * gk_row_bytes((gk_dtype)t->dtype, n_cols);
+    const uint64_t through
+        = t->through == NULL ? 0 : gk_through_scratch(t->through, n_rows, n_cols);
+
+    return gk_max(through, t->scheme != NULL ? gk_layout_read_scratch(t, n_rows, n_cols)
+                                             : n_rows * gk_row_bytes((gk_dtype)t->dtype, n_cols));
 }
 
-bool gk_decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
+static bool decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
                void *scratch, gk_err *err)
 {
     const gk_tile tile = {rect[0], rect[1], rect[2], rect[3]};
@@ -130,5 +134,15 @@ bool gk_decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], 
         blocks->decode(scratch, rect[1] * rect[3], out);
     else
         gk_floats((gk_dtype)t->dtype, scratch, rect[1] * rect[3], out);
+    return true;
+}
+
+bool gk_decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
+               void *scratch, gk_err *err)
+{
+    if (!decode(c, t, rect, out, scratch, err))
+        return false;
+    if (t->through != NULL)
+        gk_through(t->through, rect[1], rect[3], out, scratch);
     return true;
 }

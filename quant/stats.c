@@ -34,7 +34,7 @@ static bool add_row(gk_stats *s, uint64_t *cap, const char *name, const float *v
     if (!gk_grow(&rows, cap, s->n + 1, sizeof *s->row, err))
         return false;
     s->row = rows;
-    s->row[s->n++] = (gk_stats_row){name, value, n};
+    s->row[s->n++] = (gk_stats_row){.name = name, .value = value, .n = n};
     s->bytes += n * sizeof(float);
     return true;
 }
@@ -152,7 +152,12 @@ static bool take_sums(gk_stats *s, uint64_t *cap, const gk_catalog *c, const gk_
         || !gk_read_part(c, counts, 0, 0, gk_rows(counts), 0, gk_cols(counts), count, err))
         return false;
     divide(s, value, count, rows, cols);
-    return add_row(s, cap, name, value, rows * cols, err);
+    if (!add_row(s, cap, name, value, rows * cols, err))
+        return false;
+    s->row[s->n - 1].count = count;
+    s->row[s->n - 1].n_counts = rows;
+    s->bytes += rows * sizeof *count;
+    return true;
 }
 
 static bool odd_tokens(const gk_catalog *c, const gk_tensor *t, const char *text, gk_err *err)
@@ -191,6 +196,54 @@ static bool take_tokens(gk_stats *s, const gk_catalog *c, gk_err *err)
     return true;
 }
 
+/* Rows of first, last, kld, err; layers whole numbers from -1, the rest finite and not below 0. */
+static bool is_probe(const double v[4])
+{
+    return v[0] >= -1 && v[1] >= v[0] && v[1] <= (double)INT32_MAX && floor(v[0]) == v[0]
+           && floor(v[1]) == v[1] && v[2] >= 0 && isfinite(v[2]) && v[3] >= 0 && isfinite(v[3]);
+}
+
+/* What probes of sensitivity found: kinds are a key, figures a tensor. */
+static bool take_probes(gk_stats *s, const gk_catalog *c, gk_err *err)
+{
+    const gk_tensor *t = gk_catalog_find(c, "grokkit.probes");
+    const gk_gguf_value *kinds = c->gguf == NULL ? NULL
+                                                 : gk_gguf_find(c->gguf, "grokkit.probe_kinds");
+    gk_gguf_cursor at;
+    gk_text kind = {0};
+
+    if (t == NULL)
+        return true;
+    const uint64_t n = gk_rows(t);
+    if (t->dtype != GK_F64 || gk_cols(t) != 4 || kinds == NULL || kinds->n != n)
+        return odd_tokens(c, t, "no rows of four f64, one for each of grokkit.probe_kinds", err);
+    gk_probe *probe = gk_arena_alloc(s->arena, n, sizeof *probe, err);
+    double *value = gk_arena_alloc(s->arena, 4 * n, sizeof *value, err);
+    unsigned char *window = gk_alloc(GK_GGUF_WINDOW_BYTES, 1, err);
+    bool ok = probe != NULL && value != NULL && window != NULL
+              && gk_read_part(c, t, 0, 0, n, 0, 4, value, err);
+    if (ok)
+        gk_gguf_walk(&at, c->gguf, kinds, window, err);
+    for (uint64_t i = 0; ok && i < n; i++) {
+        const double *v = value + 4 * i;
+        ok = gk_gguf_next_string(&at, &kind);
+        if (!ok || !is_probe(v)) {
+            ok = !at.failed && odd_tokens(c, t, "a probe that is none", err);
+            break;
+        }
+        probe[i] = (gk_probe){gk_arena_strn(s->arena, kind.data == NULL ? "" : kind.data,
+                                            kind.len, err),
+                              (int64_t)v[0], (int64_t)v[1], v[2], v[3]};
+        ok = probe[i].kind != NULL;
+    }
+    s->probe = probe;
+    s->n_probes = ok ? n : 0;
+    s->bytes += n * sizeof *probe;
+    gk_text_free(&kind);
+    gk_free(window);
+    return ok;
+}
+
 static bool read_gguf(gk_stats *s, uint64_t *cap, const char *path, gk_err *err)
 {
     gk_catalog *c = gk_catalog_open(path, err);
@@ -199,7 +252,7 @@ static bool read_gguf(gk_stats *s, uint64_t *cap, const char *path, gk_err *err)
     for (uint64_t i = 0; ok && i < c->n_tensors; i++)
         if (gk_ends_with(c->tensor[i].name, ".in_sum2"))
             ok = take_sums(s, cap, c, &c->tensor[i], err);
-    ok = ok && take_tokens(s, c, err);
+    ok = ok && take_tokens(s, c, err) && take_probes(s, c, err);
     if (ok && s->n == 0) {
         gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "a GGUF without statistics (NAME.in_sum2)");
         ok = gk_fail_at(err, c->input[0].name, NULL);
@@ -274,4 +327,13 @@ bool gk_stats_find(const gk_stats *s, const char *name, uint64_t expert, uint64_
             "the statistics have %" PRIu64 " values, the matrix has %" PRIu64 " columns", row->n,
             n_cols);
     return gk_fail_at(err, NULL, name);
+}
+
+double gk_stats_tokens(const gk_stats *s, const char *name, uint64_t expert)
+{
+    const gk_stats_row key = {.name = name};
+    const gk_stats_row *row = s->n == 0 ? NULL
+                                        : bsearch(&key, s->row, (size_t)s->n, sizeof key, by_name);
+
+    return row == NULL || expert >= row->n_counts ? 1 : (double)row->count[expert];
 }

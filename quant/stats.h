@@ -25,7 +25,17 @@ typedef struct gk_stats_row {
     const char  *name; /* "blk.0.ffn_down_exps.weight" */
     const float *value; /* [n], finite                 */
     uint64_t     n;
+    const float *count; /* [n_counts] tokens of each matrix of the stack; legacy: none */
+    uint64_t     n_counts;
 } gk_stats_row;
+
+/* What rounding the matrices of one kind in layers first .. last to int4 did alone
+ * (verify/probes.h); layers are -1 of what stands outside them. */
+typedef struct gk_probe {
+    const char *kind; /* as gk_kind_of() spells it               */
+    int64_t first, last;
+    double kld, err; /* nats a token; standard error over windows */
+} gk_probe;
 
 typedef struct gk_stats {
     gk_arena     *arena;
@@ -37,6 +47,8 @@ typedef struct gk_stats {
     const uint32_t *ids; /* [n_ids] what was read, windows of ctx tokens */
     uint64_t        n_ids, ctx;
     const char     *preset, *switches; /* how: gk_switches_parse() in verify/arch.h */
+    const gk_probe *probe; /* [n_probes] */
+    uint64_t        n_probes;
 } gk_stats;
 
 /* Reads an imatrix file. NULL and *err: FORMAT (also for a value that is not finite), IO,
@@ -48,5 +60,8 @@ void      gk_stats_free(gk_stats *s);
  * of it. False: FORMAT when it has another number of columns. */
 bool gk_stats_find(const gk_stats *s, const char *name, uint64_t expert, uint64_t n_cols,
                    const float **out, gk_err *err);
+
+/* Returns how many tokens matrix `expert` of a tensor saw; 1 where the file does not say. */
+double gk_stats_tokens(const gk_stats *s, const char *name, uint64_t expert);
 
 #endif

@@ -9,7 +9,7 @@
 #include "formats/grok2.h"
 #include "quant/gguf_target.h"
 
-#define N_EXTRAS 3
+#define N_EXTRAS 4
 
 /* A matrix that is multiplied with inputs. */
 typedef struct matrix {
@@ -144,10 +144,13 @@ static bool add_extras(gk_arena *a, gk_stats_layout *out, const gk_stats_about *
     const uint64_t tokens[3] = {about->n_windows, about->ctx};
     const uint64_t both[3] = {about->layers, about->experts, about->experts};
     const uint64_t mass[3] = {about->layers, about->experts, 2};
+    const uint64_t probes[3] = {about->n_probes, 4};
 
     if (about->plain)
         return true;
     return add_entry(a, out, "grokkit.tokens", GK_I32, tokens, 2, err)
+           && (about->n_probes == 0
+               || add_entry(a, out, "grokkit.probes", GK_F64, probes, 2, err))
            && (about->experts == 0
                || (add_entry(a, out, "grokkit.coactivation", GK_I64, both, 3, err)
                    && add_entry(a, out, "grokkit.gate_mass", GK_F64, mass, 3, err)));
@@ -163,6 +166,10 @@ static void put_keys(gk_gguf_keys *k, const gk_stats_about *about)
     gk_gguf_put_u32(k, "imatrix.chunk_size", about->ctx);
     if (about->plain)
         return;
+    if (about->n_probes > 0)
+        gk_gguf_put_array(k, "grokkit.probe_kinds", GK_GGUF_STRING, about->n_probes);
+    for (uint64_t i = 0; i < about->n_probes; i++)
+        gk_gguf_add_string(k, about->probe[i].kind, strlen(about->probe[i].kind));
     gk_gguf_put_u32(k, "grokkit.ctx", about->ctx);
     gk_gguf_put_string(k, "grokkit.preset", about->preset);
     gk_gguf_put_string(k, "grokkit.switches", about->switches);
@@ -180,9 +187,10 @@ static void set_places(gk_stats_layout *out, const gk_stats_about *about)
     }
     if (about->plain)
         return;
-    out->tokens_off = extra[0].off;
-    out->coactivation_off = about->experts > 0 ? extra[1].off : 0;
-    out->mass_off = about->experts > 0 ? extra[2].off : 0;
+    out->tokens_off = extra++->off;
+    out->probes_off = about->n_probes > 0 ? extra++->off : 0;
+    out->coactivation_off = about->experts > 0 ? extra++->off : 0;
+    out->mass_off = about->experts > 0 ? extra->off : 0;
 }
 
 bool gk_stats_lay_out(gk_arena *a, const gk_catalog *model, const gk_stats_about *about,

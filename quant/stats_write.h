@@ -11,13 +11,16 @@
  *                                                         diagonal those that chose the one
  *   grokkit.gate_mass    f64 [layers, experts, 2]         sums of the weights that its tokens
  *                                                         gave an expert, and of their squares
- * and the keys grokkit.ctx, .preset, .switches, .text_sha256 and .job, and output.weight's
+ *   grokkit.probes       f64 [probes, 4]                  first and last layer (-1: outside them),
+ *                                                         KL divergence, its error
+ * and the keys grokkit.probe_kinds (one string a probe), grokkit.ctx, .preset, .switches, .text_sha256 and .job, and output.weight's
  * inputs, which llama-imatrix has on demand. */
 #ifndef GK_QUANT_STATS_WRITE_H
 #define GK_QUANT_STATS_WRITE_H
 
 #include "formats/catalog.h"
 #include "formats/safetensors_write.h"
+#include "quant/stats.h"
 
 /* The statistics of a tensor of a GGUF: of one matrix, or of a stack. */
 typedef struct gk_stats_set {
@@ -40,6 +43,8 @@ typedef struct gk_stats_about {
     uint64_t n_datasets, n_windows, ctx;
     bool plain; /* nothing but what llama-imatrix writes */
     uint64_t layers, experts;
+    const gk_probe *probe; /* [n_probes] kinds only; 0: none */
+    uint64_t n_probes;
     const char *preset, *switches, *text_sha256, *job;
 } gk_stats_about;
 
@@ -50,7 +55,7 @@ typedef struct gk_stats_layout {
     gk_shards file; /* one shard                              */
     uint64_t n_sets, n_entries;
     uint64_t most_sums, most_counts;                 /* of any layer         */
-    uint64_t tokens_off, coactivation_off, mass_off; /* 0: not in the file */
+    uint64_t tokens_off, probes_off, coactivation_off, mass_off; /* 0: not in the file */
 } gk_stats_layout;
 
 /* Lays out the file NAME.gguf of that name; all lives in a. False: UNSUPPORTED when it is not

@@ -21,6 +21,7 @@
 #include "formats/output.h"
 #include "quant/model.h"
 #include "quant/stats_write.h"
+#include "verify/probes.h"
 
 #define TAG        "calibrate"
 #define STRIP      256 /* columns whose sums one thread holds in its cache */
@@ -35,11 +36,12 @@ enum {
     ABOUT_PRESET,
     ABOUT_SWITCHES,
     ABOUT_FORM,
+    ABOUT_PROBES,
     N_ABOUT
 };
 
 static const char *const about_keys[N_ABOUT] = {"model",  "tokens",   "texts", "ctx",
-                                                "preset", "switches", "form"};
+                                                "preset", "switches", "form", "probes"};
 
 typedef struct run {
     const gk_calibrate_job *job;
@@ -56,6 +58,8 @@ typedef struct run {
     float *row;       /* the same as they are stored                */
     int64_t *both;    /* [E, E] of the layer                        */
     double *mass;     /* [E, 2] of the layer                        */
+    gk_probe *probe;  /* [n_probes]                                 */
+    uint64_t n_probes;
     uint64_t layers;  /* that are done                              */
 } run;
 
@@ -232,6 +236,7 @@ static bool name_job(run *r, gk_err *err)
     snprintf(r->about[ABOUT_SWITCHES], LINE_BYTES, "%s",
              gk_switches_spell(&job->forward.switches, switches));
     snprintf(r->about[ABOUT_FORM], LINE_BYTES, "%s", job->plain ? "imatrix" : "statistics");
+    snprintf(r->about[ABOUT_PROBES], LINE_BYTES, "%" PRIu64, job->probe_windows);
     gk_hash *h = gk_hash_new(err);
     if (h == NULL)
         return false;
@@ -409,6 +414,28 @@ static bool run_head(run *r, gk_err *err)
     return write_layer(r, r->result->n_layers, err);
 }
 
+/* Each with one kind of noise, beside the model as it is. */
+static bool run_probes(run *r, gk_err *err)
+{
+    gk_forward_options o = r->job->forward;
+    double *row = gk_arena_alloc(r->arena, 4 * r->n_probes, sizeof *row, err);
+
+    if (r->n_probes == 0)
+        return true;
+    o.n_windows = gk_min(o.n_windows, r->job->probe_windows);
+    o.spool = r->job->spool;
+    if (r->job->probing != NULL)
+        r->job->probing(o.context, r->n_probes);
+    if (row == NULL || !gk_probes_run(r->job->model, &o, r->job->ids, r->probe, r->n_probes, err))
+        return false;
+    for (uint64_t i = 0; i < r->n_probes; i++) {
+        const gk_probe *p = &r->probe[i];
+        memcpy(row + 4 * i, (double[4]){(double)p->first, (double)p->last, p->kld, p->err},
+               4 * sizeof *row);
+    }
+    return put(r, r->layout.probes_off, row, 4 * r->n_probes * sizeof *row, err);
+}
+
 static bool lay_out(run *r, gk_err *err)
 {
     const gk_calibrate_job *job = r->job;
@@ -419,6 +446,8 @@ static bool lay_out(run *r, gk_err *err)
                                   .plain = job->plain,
                                   .layers = r->result->n_layers,
                                   .experts = r->result->n_experts,
+                                  .probe = r->probe,
+                                  .n_probes = r->n_probes,
                                   .preset = job->preset,
                                   .switches = r->about[ABOUT_SWITCHES],
                                   .text_sha256 = job->text_sha256,
@@ -496,6 +525,20 @@ static bool read_counts(run *r, const gk_catalog *c, gk_err *err)
     return true;
 }
 
+/* Likewise what the probes found. */
+static bool read_probes(run *r, gk_err *err)
+{
+    gk_stats *s = r->n_probes == 0 ? NULL : gk_stats_open(r->job->out, err);
+    const bool ok = r->n_probes == 0 || (s != NULL && s->n_probes == r->n_probes);
+
+    for (uint64_t i = 0; ok && i < r->n_probes; i++) {
+        r->probe[i].kld = s->probe[i].kld;
+        r->probe[i].err = s->probe[i].err;
+    }
+    gk_stats_free(s);
+    return ok;
+}
+
 /* OUT is there, of this very job. Anything else there is the caller's affair. */
 static bool is_finished(run *r)
 {
@@ -505,7 +548,8 @@ static bool is_finished(run *r)
                         : NULL;
     const char *id = c == NULL ? NULL
                                : gk_gguf_string(c->gguf, "grokkit.job", r->arena, NULL, &ignored);
-    const bool same = id != NULL && strcmp(id, r->id) == 0 && read_counts(r, c, &ignored);
+    const bool same = id != NULL && strcmp(id, r->id) == 0 && read_counts(r, c, &ignored)
+                      && read_probes(r, &ignored);
 
     gk_catalog_close(c);
     return same;
@@ -540,7 +584,13 @@ static bool prepare(run *r, gk_err *err)
     c->n_layers = a.sizes.layers;
     c->n_experts = a.sizes.experts;
     c->experts = gk_arena_alloc(c->arena, c->n_layers * c->n_experts, sizeof *c->experts, err);
-    return c->experts != NULL && lay_out(r, err);
+    if (c->experts == NULL
+        || (!r->job->plain && r->job->probe_windows > 0
+            && !gk_probes_list(c->arena, r->job->model, &r->probe, &r->n_probes, err)))
+        return false;
+    c->probe = r->probe;
+    c->n_probes = r->n_probes;
+    return lay_out(r, err);
 }
 
 static bool may_write(const gk_calibrate_job *job, gk_err *err)
@@ -563,6 +613,7 @@ static bool compute(run *r, gk_err *err)
     bool ok = r->stream != NULL && open_room(r, err) && begin(r, err) && run_layers(r, err)
               && (r->job->plain || run_head(r, err));
     gk_stream_free(r->stream);
+    ok = ok && run_probes(r, err);
     if (!ok) {
         give_up(r, err);
         return false;

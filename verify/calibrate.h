@@ -11,6 +11,7 @@
 #define GK_VERIFY_CALIBRATE_H
 
 #include "formats/hash.h"
+#include "quant/stats.h"
 #include "verify/forward.h"
 
 typedef struct gk_calibrate_job {
@@ -22,12 +23,17 @@ typedef struct gk_calibrate_job {
     uint64_t n_datasets;
     const char *text_sha256;
     bool plain;      /* only what llama-imatrix writes               */
+    uint64_t probe_windows; /* that probes of sensitivity read; 0: none are made          */
+    const char *spool;      /* where their activations go that memory does not hold, NULL: stay */
+    void (*probing)(void *context, uint64_t n_probes); /* they begin; may be NULL */
     const char *out; /* NAME.gguf                                    */
     bool force, resume, break_lock;
     void (*resumed)(void *context, uint64_t layers); /* so many are done; may be NULL */
 } gk_calibrate_job;
 
 typedef struct gk_calibration {
+    const gk_probe *probe; /* [n_probes] */
+    uint64_t n_probes;
     gk_arena *arena;
     uint64_t n_layers, n_experts;
     uint64_t *experts; /* [layers, experts] tokens each expert saw              */

@@ -82,6 +82,28 @@ static uint64_t steps(const gk_pass *p)
     return p->job->local ? 2 * (uint64_t)p->n_streams - 1 : (uint64_t)p->n_streams;
 }
 
+/* The layer at which a stream leaves the base's way. */
+static uint64_t differs(const gk_pass *p, int stream)
+{
+    return stream == 0 || p->job->differs == NULL ? 0 : p->job->differs[stream - 1];
+}
+
+/* Where the base stands now: of the streams that leave it in this layer. */
+static bool follow_base(gk_pass *p, uint64_t layer, gk_err *err)
+{
+    const uint64_t slab = gk_stream_slab(p->stream[0]);
+
+    for (int m = 1; m < p->n_streams; m++)
+        for (uint64_t at = 0; differs(p, m) == layer && layer > 0 && at < p->T; at += slab) {
+            const uint64_t n = gk_min(slab, p->T - at);
+            float *rows = gk_stream_buffer(p->stream[m], 0);
+            if (!gk_states_load(gk_stream_states(p->stream[0]), at, n, rows, err)
+                || !gk_states_save(gk_stream_states(p->stream[m]), at, n, rows, err))
+                return false;
+        }
+    return true;
+}
+
 /* The step that p->at names; see gk_position. */
 static bool run_step(gk_pass *p, gk_err *err)
 {
@@ -90,6 +112,10 @@ static bool run_step(gk_pass *p, gk_err *err)
     gk_layer_run run = {.layer = p->at.layer, .batch = p->at.batch, .context = p};
 
     p->now = (int)(p->job->local ? (step + 1) / 2 : step);
+    if (differs(p, p->now) > p->at.layer) {
+        p->at.step++;
+        return true;
+    }
     if (p->now == 0 && p->job->local)
         run.inputs = &p->inputs;
     if (p->now > 0)
@@ -124,6 +150,8 @@ static bool run_layers(gk_pass *p, gk_err *err)
             if (!run_step(p, err))
                 return false;
         p->at = (gk_position){p->at.layer + 1, 0, 0};
+        if (!follow_base(p, p->at.layer, err))
+            return false;
         if (p->job->each_layer && p->job->state != NULL)
             keep(p);
     }

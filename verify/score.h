@@ -24,6 +24,10 @@ typedef struct gk_score_job {
     int                      n_also;
     const uint32_t          *ids; /* [n_windows * ctx]                          */
     gk_forward_options       forward; /* n_streams is set here                   */
+    /* [1 + n_also] of model and also[]: the first layer in which they are not the base, which
+     * stands for them up to there (the head counts as one more layer); NULL: 0 of all. Not
+     * with local or state. */
+    const uint64_t          *differs;
     gk_protocol              protocol;
     bool                     local;  /* also each layer alone, on the base's inputs */
     float                   *logits; /* [ctx, vocab] of the model's first window, or NULL */

@@ -1,0 +1,136 @@
+/* verify/probes.c - see the header. */
+#include "verify/probes.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "formats/checked.h"
+#include "quant/kinds.h"
+#include "quant/model.h"
+#include "quant/through.h"
+
+#define AT_ONCE 16 /* probes beside one base: what they hold grows with their number */
+
+/* What quantize may want to make smaller. */
+static bool is_probed(gk_weight role)
+{
+    switch (role) {
+    case GK_WEIGHT_EMBEDDING:
+    case GK_WEIGHT_HEAD:
+    case GK_WEIGHT_GATE:
+    case GK_WEIGHT_UP:
+    case GK_WEIGHT_DOWN:
+    case GK_WEIGHT_EXPERT_GATE:
+    case GK_WEIGHT_EXPERT_UP:
+    case GK_WEIGHT_EXPERT_DOWN:
+    case GK_WEIGHT_Q:
+    case GK_WEIGHT_K:
+    case GK_WEIGHT_V:
+    case GK_WEIGHT_O: return true;
+    default: return false;
+    }
+}
+
+bool gk_probes_list(gk_arena *a, const gk_catalog *model, gk_probe **out, uint64_t *n, gk_err *err)
+{
+    gk_grok2 sizes;
+
+    *n = 0;
+    if (!gk_grok2_sizes(model->config, &sizes, err))
+        return false;
+    const int64_t bands = (int64_t)gk_min(GK_PROBE_BANDS, sizes.layers);
+    gk_probe *row = gk_arena_alloc(a, GK_N_WEIGHTS * GK_PROBE_BANDS, sizeof *row, err);
+    if (row == NULL)
+        return false;
+    for (uint64_t i = 0; i < model->n_tensors; i++) {
+        gk_grok2_shape shape;
+        char kind[GK_KIND_NAME];
+        int64_t layer;
+        uint64_t k = 0;
+        if (!gk_grok2_shape_of(&sizes, model->tensor[i].name, &shape) || !is_probed(shape.role))
+            continue;
+        gk_kind_of(model->tensor[i].name, false, kind, &layer);
+        while (k < *n && strcmp(row[k].kind, kind) != 0)
+            k++;
+        if (k < *n)
+            continue;
+        const char *name = gk_arena_str(a, kind, err);
+        if (name == NULL)
+            return false;
+        for (int64_t b = 0; b < (layer < 0 ? 1 : bands); b++)
+            row[(*n)++] = (gk_probe){
+                .kind = name,
+                .first = layer < 0 ? -1 : b * (int64_t)sizes.layers / bands,
+                .last = layer < 0 ? -1 : (b + 1) * (int64_t)sizes.layers / bands - 1};
+    }
+    *out = row;
+    return true;
+}
+
+static bool is_picked(void *context, const gk_tensor *t)
+{
+    const gk_probe *p = context;
+    char kind[GK_KIND_NAME];
+    int64_t layer;
+
+    gk_kind_of(t->name, false, kind, &layer);
+    return layer >= p->first && layer <= p->last && strcmp(kind, p->kind) == 0 && gk_can_decode(t);
+}
+
+/* Runs n probes beside one base. */
+static bool run_some(gk_arena *a, const gk_catalog *model, const gk_forward_options *forward,
+                     const uint32_t *ids, gk_probe *probe, int n, gk_err *err)
+{
+    gk_catalog view[AT_ONCE];
+    const gk_catalog *also[AT_ONCE];
+    uint64_t differs[AT_ONCE];
+    gk_grok2 sizes;
+    gk_score score;
+
+    if (!gk_grok2_sizes(model->config, &sizes, err))
+        return false;
+    const bool is_tied = sizes.tied;
+    for (int i = 0; i < n; i++) {
+        const bool is_head = probe[i].first < 0 && strstr(probe[i].kind, "embed") == NULL;
+        if (!gk_through_view(a, model, is_picked, &probe[i], &view[i], err))
+            return false;
+        also[i] = &view[i];
+        differs[i] = probe[i].first >= 0 ? (uint64_t)probe[i].first
+                     : is_head && !is_tied ? sizes.layers : 0;
+    }
+    const gk_score_job job = {.model = also[0],
+                              .base = model,
+                              .also = also + 1,
+                              .n_also = n - 1,
+                              .ids = ids,
+                              .differs = differs,
+                              .forward = *forward,
+                              .protocol = GK_PROTOCOL_LLAMA};
+    const bool ok = gk_score_run(&job, &score, err);
+    for (int i = 0; ok && i < n; i++) {
+        probe[i].kld = score.model[i].kld.mean;
+        probe[i].err = score.model[i].kld.err;
+    }
+    gk_score_free(&score);
+    return ok;
+}
+
+bool gk_probes_run(const gk_catalog *model, const gk_forward_options *forward, const uint32_t *ids,
+                   gk_probe *probe, uint64_t n, gk_err *err)
+{
+    bool ok = true;
+
+    for (uint64_t at = 0; ok && at < n; at += AT_ONCE) {
+        gk_arena *a = gk_arena_new(err);
+        ok = a != NULL
+             && run_some(a, model, forward, ids, probe + at, (int)gk_min(AT_ONCE, n - at), err);
+        gk_arena_free(a);
+    }
+    for (uint64_t i = 0; ok && i < n; i++)
+        if (!isfinite(probe[i].kld)) {
+            gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "the model computes no numbers that could be "
+                    "compared");
+            ok = gk_fail_at(err, NULL, probe[i].kind);
+        }
+    return ok;
+}
