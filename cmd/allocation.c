@@ -11,8 +11,9 @@
 #include "cmd/table.h"
 #include "formats/output.h"
 #include "quant/model.h"
+#include "verify/probes.h"
 
-#define MEASURED_TOKENS 4096 /* as many as calibrate's probes read */
+#define MEASURED_TOKENS 8192 /* as many as calibrate's probes read */
 
 bool gk_allocation_asked(const gk_cli *cli)
 {
@@ -84,12 +85,16 @@ bool gk_allocation_measure(const gk_cli *cli, const gk_catalog *model, const cha
     if (stats == NULL || stats->ids == NULL || stats->n_probes == 0)
         return true;
     const uint64_t all = stats->n_ids / stats->ctx, some = MEASURED_TOKENS / stats->ctx;
-    gk_catalog *written = gk_model_open(out, err);
+    const uint64_t n = some < 1 ? 1 : some < all ? some : all;
+    uint32_t *ids = gk_arena_alloc(cli->arena, n * stats->ctx, sizeof *ids, err);
+    gk_catalog *written = ids == NULL ? NULL : gk_model_open(out, err);
+    if (ids != NULL)
+        gk_windows_spread(stats->ids, all, stats->ctx, n, ids);
     gk_score_job job = {.model = written,
                         .base = model,
-                        .ids = stats->ids,
+                        .ids = ids,
                         .forward = {.ctx = stats->ctx,
-                                    .n_windows = some < 1 ? 1 : some < all ? some : all,
+                                    .n_windows = n,
                                     .threads = cli->threads,
                                     .memory_bytes = cli->memory,
                                     .spool = gk_cli_string(cli, GK_OPT_SPOOL),
@@ -162,8 +167,10 @@ void gk_allocation_text(const gk_cli *cli, const gk_allocation *a, const gk_plan
     else
         gk_text_char(t, '\n');
     if (!isnan(kld->mean))
-        gk_text_printf(t, "measured KLD %.3e +- %.1e on the first of the tokens that calibrate "
-                       "read: %.2f of the prediction\n", kld->mean, kld->err, kld->mean / a->cost);
+        gk_text_printf(t, "measured KLD %.3e +- %.1e on tokens that calibrate read: %.2f of the "
+                       "prediction\n", kld->mean, kld->err, kld->mean / a->cost);
+    if (p->options.method == GK_METHOD_GPTQ)
+        gk_text_str(t, "note: errors are those of --method search; GPTQ's are smaller\n");
     if (!a->is_kld)
         gk_text_str(t, "note: every weight counted alike: statistics of grokkit calibrate would "
                        "say what the model minds (--stats)\n");

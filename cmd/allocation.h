@@ -15,7 +15,7 @@ bool gk_allocation_asked(const gk_cli *cli);
 gk_plan *gk_allocation_make(const gk_cli *cli, const gk_catalog *model, const gk_recipe *recipe,
                             const gk_plan_options *options, gk_allocation *out, gk_err *err);
 
-/* Measures the divergence of what was written on the first of the tokens that calibrate read.
+/* Measures the divergence of what was written on some of the tokens that calibrate read.
  * *kld stays NaN where the statistics have none. False: as gk_score_run(). */
 bool gk_allocation_measure(const gk_cli *cli, const gk_catalog *model, const char *out,
                            const gk_stats *stats, gk_mean *kld, gk_err *err);

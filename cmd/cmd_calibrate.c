@@ -12,7 +12,7 @@
 #include "quant/stats.h"
 #include "verify/calibrate.h"
 
-#define DEFAULT_PROBE_TOKENS 4096
+#define DEFAULT_PROBE_TOKENS 8192
 
 typedef struct job {
     const gk_cli *cli;

@@ -216,7 +216,7 @@ static const gk_option options[GK_N_OPTS] = {
         .name = "probe-tokens", .kind = GK_KIND_UINT, .metavar = "N",
         .commands = GK_CMD_CALIBRATE,
         .help = "tokens that measure how much each kind of matrix minds noise, which --target-size "
-                "goes by; default: 4096, 0: none",
+                "goes by; default: 8192, 0: none",
     },
     [GK_OPT_TEXT] = {
         .name = "text", .kind = GK_KIND_STRING, .repeatable = true, .metavar = "FILE",

@@ -57,6 +57,7 @@ typedef struct work {
     gk_choice *option; /* [n_units, n_schemes] */
     uint8_t *chosen;
     uint64_t fixed; /* bytes that no choice changes */
+    double linear, root; /* see predict() */
     gk_text rules;
 } work;
 
@@ -210,6 +211,7 @@ static bool measure(work *w, gk_err *err)
                               .n_schemes = w->n_schemes,
                               .method = w->options->method,
                               .threads = w->options->threads,
+                              .memory_bytes = w->options->memory_bytes,
                               .stop = w->goal->stop,
                               .progress = w->goal->progress,
                               .context = w->goal->context};
@@ -279,6 +281,47 @@ static double cost_of(const work *w, uint64_t i, double error)
         return m->noise > 0 ? m->probe->kld * (m->tokens * error / m->square) / m->noise : 0;
     const double weights = (double)(gk_rows(t->tensor) * gk_cols(t->tensor));
     return t->square > 0 ? weights / (double)w->base->parameters * error / t->square : 0;
+}
+
+static double probe_of_all(const gk_stats *s, const char *kind)
+{
+    for (uint64_t i = 0; s != NULL && i < s->n_probes; i++)
+        if (strcmp(s->probe[i].kind, kind) == 0)
+            return s->probe[i].kld;
+    return 0;
+}
+
+/* Of the sum x of what single errors bring, the divergence of all is linear x + root sqrt(x):
+ * routers change their choice at a rate that goes with the error, the rest with its square. Both
+ * follow from all layers' matrices at int4 and int8, whose sums x and divergences are known. */
+static void fit_growth(work *w)
+{
+    const double k4 = probe_of_all(w->options->stats, GK_PROBE_ALL4);
+    const double k8 = probe_of_all(w->options->stats, GK_PROBE_ALL8);
+    double x4 = 0, x8 = 0;
+
+    w->linear = 1;
+    for (uint64_t i = 0; w->out->is_kld && i < w->n_members; i++)
+        if (w->member[i].layer >= 0) {
+            x4 += cost_of(w, i, w->trial[i].noise);
+            x8 += cost_of(w, i, w->trial[i].noise8);
+        }
+    if (!(k4 > 0) || !(k8 > 0) || !(x8 > 0) || !(x8 < x4))
+        return;
+    /* k4 = linear x4 + root sqrt(x4), k8 likewise */
+    w->root = (k8 - k4 * x8 / x4) / (sqrt(x8) - x8 / sqrt(x4));
+    if (!(w->root > 0))
+        w->root = 0;
+    w->linear = (k4 - w->root * sqrt(x4)) / x4;
+    if (!(w->linear > 0)) {
+        w->linear = k4 / x4;
+        w->root = 0;
+    }
+}
+
+static double predict(const work *w, double x)
+{
+    return w->linear * x + w->root * sqrt(x);
 }
 
 static bool fill_options(work *w, gk_err *err)
@@ -522,7 +565,7 @@ static bool set_curve(work *w, const gk_plan *p, gk_err *err)
         out->point[out->n_points++] = (gk_curve_point){
             .bytes = p->output_bytes - chosen + bytes,
             .bits = (double)(counted(w, p) - chosen + bytes) * 8 / (double)counted_weights(w),
-            .cost = gk_knapsack_bound(&k, bytes)};
+            .cost = predict(w, gk_knapsack_bound(&k, bytes))};
     }
     return true;
 }
@@ -539,6 +582,7 @@ static bool prepare(work *w, gk_err *err)
     if (p == NULL || !list_members(w, err) || !measure(w, err))
         return false;
     weigh(w);
+    fit_growth(w);
     if (!fill_options(w, err))
         return false;
     w->fixed = counted(w, p);
@@ -557,6 +601,8 @@ gk_plan *gk_allocate(const gk_catalog *from, const gk_recipe *recipe,
     *out = (gk_allocation){0};
     if (prepare(&w, err) && (p = choose(&w, err)) != NULL) {
         out->target = goal_bytes(&w) + p->output_bytes - counted(&w, p);
+        out->cost = predict(&w, out->cost);
+        out->bound = predict(&w, out->bound);
         out->bits = (double)counted(&w, p) * 8 / (double)counted_weights(&w);
         out->recipe = gk_arena_str(out->arena, p->recipe, err);
         if (out->recipe == NULL || !set_units(&w, err) || !set_curve(&w, p, err)) {

@@ -40,7 +40,7 @@ typedef struct gk_allocated {
     const char *name;   /* of its first tensor, the numbers but the layer's left out */
     const char *scheme;
     uint64_t n_tensors, bytes;
-    double cost;        /* its share of gk_allocation.cost */
+    double cost;        /* alone */
 } gk_allocated;
 
 /* What any choice of so many bytes costs at least. */

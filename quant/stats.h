@@ -31,6 +31,9 @@ typedef struct gk_stats_row {
 
 /* What rounding the matrices of one kind in layers first .. last to int4 did alone
  * (verify/probes.h); layers are -1 of what stands outside them. */
+#define GK_PROBE_ALL4 "* to int4" /* the kinds of two that round all layers' matrices */
+#define GK_PROBE_ALL8 "* to int8"
+
 typedef struct gk_probe {
     const char *kind; /* as gk_kind_of() spells it               */
     int64_t first, last;

@@ -6,18 +6,18 @@
 #include "formats/checked.h"
 #include "quant/codec_group.h"
 
-gk_scheme gk_through_scheme(uint64_t n_cols)
+gk_scheme gk_through_scheme(int bits, uint64_t n_cols)
 {
     uint64_t group = 128;
 
     while (group >= 32 && n_cols % group != 0)
         group /= 2;
-    gk_scheme s = gk_scheme_int(4, group >= 32 ? group : 0, true);
+    gk_scheme s = gk_scheme_int(bits, group >= 32 ? group : 0, true);
     s.scales = GK_BF16;
     return s;
 }
 
-bool gk_through_view(gk_arena *a, const gk_catalog *model,
+bool gk_through_view(gk_arena *a, const gk_catalog *model, int bits,
                      bool (*pick)(void *context, const gk_tensor *t), void *context,
                      gk_catalog *out, gk_err *err)
 {
@@ -33,7 +33,7 @@ bool gk_through_view(gk_arena *a, const gk_catalog *model,
         gk_scheme *s = gk_arena_alloc(a, 1, sizeof *s, err);
         if (s == NULL)
             return false;
-        *s = gk_through_scheme(gk_cols(&tensor[i]));
+        *s = gk_through_scheme(bits, gk_cols(&tensor[i]));
         tensor[i].through = s;
     }
     *out = *model;

@@ -1,21 +1,21 @@
 /* quant/through.h - a model some of whose tensors are read as if they had been quantized.
  *
- * Nothing is written: gk_decode() rounds their values each time, to int4 codes by the min-max rule
- * with a scale for 128 columns (64, 32 or the row, where those do not divide it). That is the
- * noise that probes of sensitivity work with. */
+ * Nothing is written: gk_decode() rounds their values each time, to codes by the min-max rule with
+ * a scale for 128 columns (64, 32 or the row, where those do not divide it). That is the noise
+ * that probes of sensitivity work with. */
 #ifndef GK_QUANT_THROUGH_H
 #define GK_QUANT_THROUGH_H
 
 #include "formats/catalog.h"
 #include "quant/scheme.h"
 
-/* Returns the scheme that values of rows so wide are rounded to. */
-gk_scheme gk_through_scheme(uint64_t n_cols);
+/* Returns the scheme that values of rows so wide are rounded to, of 4 or 8 bits. */
+gk_scheme gk_through_scheme(int bits, uint64_t n_cols);
 
 /* Makes *out a view of the model in which the tensors that pick() returns true for are rounded.
  * It shares all else: close the model only, and after the last use of the view, which lives in a.
  * False: NOMEM. */
-bool gk_through_view(gk_arena *a, const gk_catalog *model,
+bool gk_through_view(gk_arena *a, const gk_catalog *model, int bits,
                      bool (*pick)(void *context, const gk_tensor *t), void *context,
                      gk_catalog *out, gk_err *err);
 

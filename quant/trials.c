@@ -12,7 +12,8 @@
 #include "quant/through.h"
 
 #define BLOCK_ROWS 16
-#define N_SUMS     (GK_MAX_OPTIONS + 2) /* of the schemes, the noise, the squares */
+
+enum { NOISE4 = GK_MAX_OPTIONS, NOISE8, SQUARE, N_SUMS }; /* behind those of the schemes */
 
 /* One thread's buffers. */
 typedef struct worker {
@@ -27,6 +28,7 @@ typedef struct run {
     uint64_t *first; /* [n + 1] task of each trial */
     double (*sums)[N_SUMS]; /* [n_tasks]          */
     worker *worker;
+    int threads;
     bool failed;
     gk_err *err;
 } run;
@@ -118,7 +120,6 @@ static bool try_all(run *r, const gk_trial *t, const gk_tile *tile, worker *k, d
                     gk_err *err)
 {
     const uint64_t n = tile->n_rows * tile->n_cols;
-    const gk_scheme noise = gk_through_scheme(tile->n_cols);
     const uint64_t rect[4] = {tile->row, tile->n_rows, 0, tile->n_cols};
 
     if (!gk_decode(r->job->from, t->tensor, rect, k->w, k->scratch, err))
@@ -142,11 +143,15 @@ static bool try_all(run *r, const gk_trial *t, const gk_tile *tile, worker *k, d
         }
         sums[i] = weighted(k->w, k->v, t->importance, tile->n_rows, tile->n_cols);
     }
-    memcpy(k->v, k->w, n * sizeof *k->v);
-    gk_through(&noise, tile->n_rows, tile->n_cols, k->v, k->scratch);
-    sums[GK_MAX_OPTIONS] = weighted(k->w, k->v, t->importance, tile->n_rows, tile->n_cols);
+    for (int bits = 4; bits <= 8; bits += 4) {
+        const gk_scheme noise = gk_through_scheme(bits, tile->n_cols);
+        memcpy(k->v, k->w, n * sizeof *k->v);
+        gk_through(&noise, tile->n_rows, tile->n_cols, k->v, k->scratch);
+        sums[bits == 4 ? NOISE4 : NOISE8]
+            = weighted(k->w, k->v, t->importance, tile->n_rows, tile->n_cols);
+    }
     memset(k->v, 0, n * sizeof *k->v);
-    sums[GK_MAX_OPTIONS + 1] = weighted(k->w, k->v, t->importance, tile->n_rows, tile->n_cols);
+    sums[SQUARE] = weighted(k->w, k->v, t->importance, tile->n_rows, tile->n_cols);
     return true;
 }
 
@@ -195,7 +200,7 @@ static bool open_workers(run *r, gk_err *err)
 
     for (uint64_t i = 0; i < r->n; i++) {
         const uint64_t n = gk_cols(r->trial[i].tensor), many = BLOCK_ROWS * n;
-        const gk_scheme noise = gk_through_scheme(n);
+        const gk_scheme noise = gk_through_scheme(4, n);
         floats = gk_max(floats, many);
         packed = gk_max(packed, 6 * many + 4096); /* codes, scales and zeros of 4 to 8 bits */
         scratch = gk_max(scratch, gk_decode_scratch_bytes(r->trial[i].tensor, BLOCK_ROWS, n));
@@ -205,10 +210,12 @@ static bool open_workers(run *r, gk_err *err)
                 scratch = gk_max(scratch, r->job->scheme[k].layout->scratch_bytes(
                                               &r->job->scheme[k], BLOCK_ROWS, n));
     }
-    r->worker = gk_alloc((uint64_t)r->job->threads, sizeof *r->worker, err);
+    const uint64_t each = 2 * floats * sizeof(float) + packed + scratch;
+    r->threads = (int)gk_max(1, gk_min((uint64_t)r->job->threads, r->job->memory_bytes / 2 / each));
+    r->worker = gk_alloc((uint64_t)r->threads, sizeof *r->worker, err);
     if (r->worker != NULL)
-        memset(r->worker, 0, (uint64_t)r->job->threads * sizeof *r->worker);
-    for (int i = 0; r->worker != NULL && i < r->job->threads; i++) {
+        memset(r->worker, 0, (uint64_t)r->threads * sizeof *r->worker);
+    for (int i = 0; r->worker != NULL && i < r->threads; i++) {
         worker *k = &r->worker[i];
         k->w = gk_alloc(floats, sizeof *k->w, err);
         k->v = gk_alloc(floats, sizeof *k->v, err);
@@ -222,7 +229,7 @@ static bool open_workers(run *r, gk_err *err)
 
 static void close_workers(run *r)
 {
-    for (int i = 0; r->worker != NULL && i < r->job->threads; i++) {
+    for (int i = 0; r->worker != NULL && i < r->threads; i++) {
         gk_free(r->worker[i].w);
         gk_free(r->worker[i].v);
         gk_free(r->worker[i].packed);
@@ -248,8 +255,9 @@ static void add_up(run *r)
         const double scale = tried == 0 ? 0 : (double)rows / (double)tried;
         for (int s = 0; s < GK_MAX_OPTIONS; s++)
             t->error[s] = sum[s] * scale;
-        t->noise = sum[GK_MAX_OPTIONS] * scale;
-        t->square = sum[GK_MAX_OPTIONS + 1] * scale;
+        t->noise = sum[NOISE4] * scale;
+        t->noise8 = sum[NOISE8] * scale;
+        t->square = sum[SQUARE] * scale;
     }
 }
 
@@ -268,7 +276,7 @@ bool gk_trials_run(const gk_trial_job *job, gk_trial *trial, uint64_t n, gk_err 
     if (r.sums != NULL)
         memset(r.sums, 0, r.n_tasks * sizeof *r.sums);
     r.failed = r.sums == NULL || !open_workers(&r, err);
-#pragma omp parallel for schedule(dynamic) num_threads(job->threads)
+#pragma omp parallel for schedule(dynamic) num_threads(r.failed ? 1 : r.threads)
     for (uint64_t k = 0; k < r.n_tasks; k++) {
         bool failed;
 #pragma omp atomic read

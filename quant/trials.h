@@ -15,8 +15,8 @@ typedef struct gk_trial {
     uint64_t rows;           /* that are tried, at even distances; 0: all */
     bool tries[GK_MAX_OPTIONS];
     /* Filled in, for the whole of it: sums of importance (w - value)^2, of the noise of
-     * gk_through(), and of importance w^2. */
-    double error[GK_MAX_OPTIONS], noise, square;
+     * gk_through() with 4 and 8 bits, and of importance w^2. */
+    double error[GK_MAX_OPTIONS], noise, noise8, square;
 } gk_trial;
 
 typedef struct gk_trial_job {
@@ -24,7 +24,8 @@ typedef struct gk_trial_job {
     const gk_scheme *scheme; /* [n_schemes], at most GK_MAX_OPTIONS; codes have their layout */
     int n_schemes;
     gk_method method; /* GPTQ's scales are search's */
-    int threads;
+    int threads;           /* fewer, where their buffers do not fit ... */
+    uint64_t memory_bytes; /* ... half of this                          */
     const volatile sig_atomic_t *stop;
     void (*progress)(void *context, uint64_t bytes, const char *tensor); /* or NULL */
     void *context;

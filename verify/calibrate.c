@@ -422,11 +422,12 @@ static bool run_probes(run *r, gk_err *err)
 
     if (r->n_probes == 0)
         return true;
-    o.n_windows = gk_min(o.n_windows, r->job->probe_windows);
     o.spool = r->job->spool;
     if (r->job->probing != NULL)
         r->job->probing(o.context, r->n_probes);
-    if (row == NULL || !gk_probes_run(r->job->model, &o, r->job->ids, r->probe, r->n_probes, err))
+    if (row == NULL
+        || !gk_probes_run(r->job->model, &o, r->job->ids, r->job->probe_windows, r->probe,
+                          r->n_probes, err))
         return false;
     for (uint64_t i = 0; i < r->n_probes; i++) {
         const gk_probe *p = &r->probe[i];

@@ -39,7 +39,7 @@ bool gk_probes_list(gk_arena *a, const gk_catalog *model, gk_probe **out, uint64
     if (!gk_grok2_sizes(model->config, &sizes, err))
         return false;
     const int64_t bands = (int64_t)gk_min(GK_PROBE_BANDS, sizes.layers);
-    gk_probe *row = gk_arena_alloc(a, GK_N_WEIGHTS * GK_PROBE_BANDS, sizeof *row, err);
+    gk_probe *row = gk_arena_alloc(a, GK_N_WEIGHTS * GK_PROBE_BANDS + 2, sizeof *row, err);
     if (row == NULL)
         return false;
     for (uint64_t i = 0; i < model->n_tensors; i++) {
@@ -63,17 +63,32 @@ bool gk_probes_list(gk_arena *a, const gk_catalog *model, gk_probe **out, uint64
                 .first = layer < 0 ? -1 : b * (int64_t)sizes.layers / bands,
                 .last = layer < 0 ? -1 : (b + 1) * (int64_t)sizes.layers / bands - 1};
     }
+    row[(*n)++] = (gk_probe){.kind = GK_PROBE_ALL4, .first = -1, .last = -1};
+    row[(*n)++] = (gk_probe){.kind = GK_PROBE_ALL8, .first = -1, .last = -1};
     *out = row;
     return true;
 }
 
+static bool is_of_all(const gk_probe *p) { return p->kind[0] == '*' && p->first < 0; }
+
+/* What one probe rounds. */
+typedef struct noise {
+    const gk_probe *probe;
+    const gk_grok2 *sizes;
+} noise;
+
 static bool is_picked(void *context, const gk_tensor *t)
 {
-    const gk_probe *p = context;
+    const noise *n = context;
+    const gk_probe *p = n->probe;
     char kind[GK_KIND_NAME];
+    gk_grok2_shape shape;
     int64_t layer;
 
     gk_kind_of(t->name, false, kind, &layer);
+    if (is_of_all(p))
+        return layer >= 0 && gk_grok2_shape_of(n->sizes, t->name, &shape) && is_probed(shape.role)
+               && gk_can_decode(t);
     return layer >= p->first && layer <= p->last && strcmp(kind, p->kind) == 0 && gk_can_decode(t);
 }
 
@@ -91,8 +106,10 @@ static bool run_some(gk_arena *a, const gk_catalog *model, const gk_forward_opti
         return false;
     const bool is_tied = sizes.tied;
     for (int i = 0; i < n; i++) {
-        const bool is_head = probe[i].first < 0 && strstr(probe[i].kind, "embed") == NULL;
-        if (!gk_through_view(a, model, is_picked, &probe[i], &view[i], err))
+        const bool is_head = probe[i].first < 0 && strstr(probe[i].kind, "embed") == NULL
+                             && !is_of_all(&probe[i]);
+        const int bits = strcmp(probe[i].kind, GK_PROBE_ALL8) == 0 ? 8 : 4;
+        if (!gk_through_view(a, model, bits, is_picked, &(noise){&probe[i], &sizes}, &view[i], err))
             return false;
         also[i] = &view[i];
         differs[i] = probe[i].first >= 0 ? (uint64_t)probe[i].first
@@ -115,15 +132,28 @@ static bool run_some(gk_arena *a, const gk_catalog *model, const gk_forward_opti
     return ok;
 }
 
-bool gk_probes_run(const gk_catalog *model, const gk_forward_options *forward, const uint32_t *ids,
-                   gk_probe *probe, uint64_t n, gk_err *err)
+void gk_windows_spread(const uint32_t *ids, uint64_t n, uint64_t ctx, uint64_t n_some,
+                       uint32_t *out)
 {
-    bool ok = true;
+    for (uint64_t i = 0; i < n_some; i++)
+        memcpy(out + i * ctx, ids + i * n / n_some * ctx, ctx * sizeof *out);
+}
+
+bool gk_probes_run(const gk_catalog *model, const gk_forward_options *forward, const uint32_t *ids,
+                   uint64_t n_windows, gk_probe *probe, uint64_t n, gk_err *err)
+{
+    gk_forward_options some = *forward;
+    some.n_windows = gk_min(n_windows, forward->n_windows);
+    uint32_t *of_some = gk_alloc(some.n_windows * some.ctx, sizeof *of_some, err);
+    bool ok = of_some != NULL;
+
+    if (ok)
+        gk_windows_spread(ids, forward->n_windows, some.ctx, some.n_windows, of_some);
 
     for (uint64_t at = 0; ok && at < n; at += AT_ONCE) {
         gk_arena *a = gk_arena_new(err);
         ok = a != NULL
-             && run_some(a, model, forward, ids, probe + at, (int)gk_min(AT_ONCE, n - at), err);
+             && run_some(a, model, &some, of_some, probe + at, (int)gk_min(AT_ONCE, n - at), err);
         gk_arena_free(a);
     }
     for (uint64_t i = 0; ok && i < n; i++)
@@ -132,5 +162,6 @@ bool gk_probes_run(const gk_catalog *model, const gk_forward_options *forward, c
                     "compared");
             ok = gk_fail_at(err, NULL, probe[i].kind);
         }
+    gk_free(of_some);
     return ok;
 }

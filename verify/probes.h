@@ -3,7 +3,12 @@
  * A probe rounds all matrices of one kind in one band of layers to int4 (quant/through.h) and
  * measures the KL divergence that this alone brings, against the model as it is. For small errors
  * divergences of independent ones add up, and each grows with the mean squared error: that is
- * what quantize --target-size weighs its options by. */
+ * what quantize --target-size weighs its options by.
+ *
+ * The sum is not all of it: a router chooses other experts at a rate that grows with the error
+ * itself, not its square, so little noise costs more than its share. Two more probes round the
+ * matrices of all layers at once, to int4 and to int8: from them the allocation learns how the
+ * divergence of all grows with the sum of those of the parts. */
 #ifndef GK_VERIFY_PROBES_H
 #define GK_VERIFY_PROBES_H
 
@@ -16,9 +21,13 @@
  * False: as gk_grok2_sizes(), NOMEM. */
 bool gk_probes_list(gk_arena *a, const gk_catalog *model, gk_probe **out, uint64_t *n, gk_err *err);
 
-/* Runs them on the windows of ids that forward->n_windows says and fills in their figures. False:
- * as gk_score_run(). */
+/* Runs them on n_windows of the windows of ids, at even distances, and fills in their figures.
+ * False: as gk_score_run(). */
 bool gk_probes_run(const gk_catalog *model, const gk_forward_options *forward, const uint32_t *ids,
-                   gk_probe *probe, uint64_t n, gk_err *err);
+                   uint64_t n_windows, gk_probe *probe, uint64_t n, gk_err *err);
+
+/* Fills out [n_some, ctx] with some of n windows of ids, at even distances. */
+void gk_windows_spread(const uint32_t *ids, uint64_t n, uint64_t ctx, uint64_t n_some,
+                       uint32_t *out);
 
 #endif
