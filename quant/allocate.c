@@ -25,7 +25,8 @@ static const struct menu {
      {"Q2_K", "Q3_K", "IQ4_XS", "Q4_0", "Q4_K", "IQ4_NL", "Q4_1", "Q5_0", "Q5_K", "Q5_1", "Q6_K",
       "Q8_0", "keep"}},
     {"compressed-tensors",
-     {"int4-g128", "int4-g64", "int4-g32", "int8-channel", "int8-g128", "int8-g32", "keep"}},
+     {"int4-channel", "int4-g128", "int4-g64", "int4-g32", "int8-channel", "int8-g128", "int8-g32",
+      "keep"}},
     {"mlx", {"int4-g128", "int4-g64", "int4-g32", "int8-g128", "int8-g64", "int8-g32", "keep"}},
 };
 
