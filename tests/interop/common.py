@@ -18,6 +18,7 @@ GROKKIT = os.path.join(BUILD, "grokkit")
 TINY = os.path.join(ROOT, "testdata", "grok2-tiny")
 GOLDEN = os.path.join(TINY, "golden")
 HELDOUT = os.path.join(GOLDEN, "heldout.txt")
+CALIBRATION = os.path.join(GOLDEN, "calibration.txt")
 
 SUBJECT = os.path.splitext(os.path.basename(sys.argv[0]))[0]
 WORK = os.path.join("build", "interop", SUBJECT)

@@ -4,14 +4,14 @@ import os
 
 import numpy as np
 
-from common import HELDOUT, TINY, check, decoded, golden, grokkit, grokkit_json, largest, logits, ref, \
+from common import CALIBRATION, HELDOUT, TINY, check, decoded, golden, grokkit, grokkit_json, largest, logits, ref, \
     sha256, unpack, work, write_ids
 
 KLD_TOL = 0.02          # relative: float32 logits, and a mean over skewed terms
 PPL_TOL = 1e-4          # absolute
 TOP1_TOL = 0.001        # absolute: a dozen near ties of 12,573 positions
 RATIO_TOL = 1e-4
-WINDOWS = 3             # of the live reference, half a second a window and model
+WINDOWS = 2             # of the live reference, half a second a window and model
 CEILING = {"rtn": 0.00075, "search": 0.00059}   # mean KLD of --scheme int4 on heldout.txt
 
 LIVE = {                # name: arguments of quantize
@@ -22,6 +22,9 @@ LIVE = {                # name: arguments of quantize
     "int8-channel": ("--scheme", "int8-channel"),
     "int4-g64-asym": ("--scheme", "int4-g64-asym", "--no-engine-check"),
     "int8-channel-asym": ("--scheme", "int8-channel-asym", "--no-engine-check"),
+    "calibrated": ("--scheme", "int4-g128", "--stats", "STATS"),
+    "gptq": ("--scheme", "int4", "--method", "gptq", "--stats", "STATS"),
+    "allocated": ("--target-bpw", "4.3", "--stats", "STATS", "--no-measure"),
 }
 
 
@@ -97,8 +100,11 @@ def live(g):
         ids = ref.Tokenizer(os.path.join(TINY, "tokenizer.tok.json")).encode(f.read())
     ids_file = write_ids("prompt.ids", g["prompt_ids"]["a"])
     others = {}
+    stats = work("stats.gguf")
+    grokkit("calibrate", TINY, CALIBRATION, "--ctx", 256, "--tokens", 4096, "--probe-tokens", 512,
+            "-o", stats, "-q")
     for name, args in LIVE.items():
-        out = quantize(name, *args)
+        out = quantize(name, *(stats if a == "STATS" else a for a in args))
         weights = decoded(out)
         plain_tensors(name, out, raw)
         decodings(name, out, weights)
