@@ -280,7 +280,7 @@ static bool pop_mark(machine *m, const gk_pickled ***items, uint64_t *n)
         return REFUSE(m, "%s without a MARK on the stack", m->row->name);
     *n = above_mark(m);
     m->n_stack -= *n;
-    *items = m->stack + m->n_stack;
+    *items = *n == 0 ? NULL : m->stack + m->n_stack; /* there may be no stack yet */
     m->n_marks--;
     return true;
 }
