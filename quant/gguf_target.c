@@ -137,6 +137,9 @@ static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_
             item->to = (gk_scheme){.name = "keep", .kind = GK_SCHEME_KEEP, .symmetric = true};
         return true;
     }
+    if (at.is_mapped && item->to.kind == GK_SCHEME_KEEP && item->why != GK_WHY_RULE
+        && t->scheme == NULL && t->dtype == GK_F64 && gk_can_decode(t))
+        item->to = gk_scheme_cast(GK_F32); /* llama.cpp has no weights of F64 */
     if (item->to.kind == GK_SCHEME_MIX) {
         const gk_mix_tensor about = {.name = at.name,
                                      .n_cols = gk_cols(t),
@@ -371,7 +374,8 @@ static bool place_item(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, g
     if (!gk_gguf_spot_of(m, t, &at, err))
         return false;
     if (at.is_mapped && !is_weight_type(dtype)) {
-        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "llama.cpp has no weights of %s",
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "llama.cpp has no weights of %s; "
+                "--dtype f32, or a rule 'REGEX=f32', turns floats into what it has",
                 gk_dtype_get(dtype)->name);
         return gk_fail_at(err, NULL, t->name);
     }
