@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
+#include "formats/grok2.h"
 #include "formats/rope_factors.h"
 #include "quant/gguf_mix.h"
 #include "quant/model.h"
@@ -31,7 +32,8 @@ static const char *arch_of(const gk_json *config)
                  {"GrokForCausalLM", "grok"},      {"LlamaForCausalLM", "llama"},
                  {"MistralForCausalLM", "llama"},  {"MixtralForCausalLM", "llama"},
                  {"Qwen2ForCausalLM", "qwen2"}};
-    const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+    bool guessed;
+    const char *text = gk_architecture(config, &guessed);
 
     for (size_t i = 0; text != NULL && i < sizeof known / sizeof known[0]; i++)
         if (strcmp(text, known[i].architecture) == 0)
@@ -49,11 +51,13 @@ bool gk_gguf_model_read(const gk_catalog *c, gk_gguf_model *out, gk_err *err)
         out->is_known = config != NULL;
     }
     if (out->arch == NULL) {
-        const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+        bool guessed;
+        const char *text = gk_architecture(config, &guessed);
         return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
                        "how a GGUF names the tensors of %.60s is not known here; --to hf and "
                        "compressed-tensors work for any architecture",
-                       text == NULL ? "a model without config.json" : text);
+                       config == NULL ? "a model without config.json"
+                       : text == NULL ? "a config.json without \"architectures\"" : text);
     }
     out->layers = size_in(config, "num_hidden_layers", NULL);
     out->experts = size_in(config, "num_local_experts", "num_experts");
@@ -174,7 +178,8 @@ static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_
  * an absent sliding_window of Mistral is 4096 and Qwen2 has a switch beside it. */
 static uint64_t window_of(const gk_json *config)
 {
-    const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+    bool guessed;
+    const char *text = gk_architecture(config, &guessed);
     const char *name = text == NULL ? "" : text;
     const bool mistral = strcmp(name, "MistralForCausalLM") == 0;
     const bool qwen2 = strcmp(name, "Qwen2ForCausalLM") == 0;
