@@ -293,7 +293,8 @@ bool gk_gguf_importance(gk_plan *p, gk_err *err)
         if (!p->options.target->is_gguf && own.code == GK_ERR_UNSUPPORTED)
             return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
                            "--stats names matrices as a GGUF does, which is not known of a model "
-                           "of this architecture, or without config.json");
+                           "of this architecture, or without config.json: leave it out (and "
+                           "--method gptq, which needs it)");
         *err = own;
         return false;
     }

@@ -88,9 +88,9 @@ static bool bind_scheme(const gk_plan *p, gk_plan_item *item, gk_err *err)
     to->layout = target->layout == NULL ? NULL : target->layout(to);
     if (to->layout != NULL)
         return true;
-    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s: %s files hold %s; use --to compressed-tensors",
-            to->name, target->name, target->layout == NULL && !target->is_gguf
-                                        ? "plain values" : "no such codes");
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s: %s files hold %s; choose one of those, or %s",
+            to->name, target->name, target->holds,
+            target->is_gguf && to->kind == GK_SCHEME_FP8 ? "--to fp8" : "--to compressed-tensors");
     return gk_fail_at(err, NULL, item->from->name);
 }
 
