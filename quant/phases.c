@@ -63,10 +63,13 @@ static bool choose_block(gk_plan *p, const gk_grok2 *g, gk_err *err)
 
 static bool no_codes(const gk_plan *p, gk_err *err)
 {
+    const gk_scheme channel = gk_scheme_int(4, 0, true);
+    const gk_target *target = p->options.target;
     bool width = false;
 
     for (uint64_t i = 0; i < p->n_items; i++)
         width |= p->item[i].why == GK_WHY_WIDTH;
+    width = width && target->layout != NULL && target->layout(&channel) != NULL;
     return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                    "--method gptq chooses integer codes (int4, int8), and no matrix of a layer "
                    "gets any here: %s",
