@@ -10,6 +10,7 @@
 
 #include "formats/checked.h"
 #include "formats/lfs.h"
+#include "formats/text.h"
 
 #define HEAD_BYTES 512
 #define TEXT_BYTES 40 /* of a text, shown */
@@ -59,10 +60,15 @@ static bool begins_as(const unsigned char *text, const char *word)
 }
 
 /* What a server sends in the place of a file. */
-static void say_text(const unsigned char *head, uint64_t n, gk_err *err)
+static void say_text(const gk_file *f, const unsigned char *head, uint64_t n, gk_err *err)
 {
-    static const char again[] = "the download got the server's answer instead of the file; "
+    static const char other[] = "no weights; name the directory that they are in, or their file";
+    static const char answer[] = "the download got the server's answer instead of the file; "
                                 "download it again (a gated model wants a login)";
+    const bool weights = gk_ends_with(f->name, ".safetensors") || gk_ends_with(f->name, ".gguf")
+                         || gk_ends_with(f->name, ".bin") || gk_ends_with(f->name, ".msgpack")
+                         || gk_ends_with(f->name, ".pt") || gk_ends_with(f->name, ".pth");
+    const char *again = weights ? answer : other;
     const unsigned char *at = head;
     uint64_t len = 0;
 
@@ -119,7 +125,7 @@ static void look(const gk_file *f, const char *format, const unsigned char *head
                 "it begins with zeros: room that a download reserved and did not fill; download "
                 "it again");
     else
-        say_text(head, n, own);
+        say_text(f, head, n, own);
 }
 
 void gk_mistaken_say(const gk_file *f, const char *format, gk_err *err)
