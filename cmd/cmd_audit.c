@@ -7,7 +7,9 @@
 #include "cmd/page.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
+#include "formats/grok2.h"
 #include "formats/hash.h"
+#include "quant/model.h"
 #include "verify/checks.h"
 #include "verify/checksums.h"
 
@@ -155,6 +157,25 @@ static void add_sources(const job *j, gk_text *t)
     }
 }
 
+/* What was looked at of the shapes: a config of a family that is not known demands nothing. */
+static const char *what_shapes(const gk_catalog *c)
+{
+    if (gk_family_of(c->config) != GK_FAMILY_UNKNOWN)
+        return "every slice present and in place, shapes as config.json demands";
+    return c->config == NULL ? "headers in order"
+                             : "headers in order (which tensors this architecture has is not "
+                               "known here)";
+}
+
+static bool has_opaque(const gk_catalog *c)
+{
+    bool any = false;
+
+    for (uint64_t i = 0; i < c->n_tensors; i++)
+        any |= c->tensor[i].scheme == NULL && !gk_has_codec((gk_dtype)c->tensor[i].dtype);
+    return any;
+}
+
 static void add_text(const job *j, bool clean, gk_text *t)
 {
     const gk_findings *f = &j->c->findings;
@@ -184,11 +205,9 @@ static void add_text(const job *j, bool clean, gk_text *t)
                    gk_human_exact(a, j->c->n_tensors), gk_human_exact(b, j->c->n_stored),
                    j->c->n_inputs, gk_human_exact(c, j->parameters), gk_human_both(d, j->bytes));
     if (clean)
-        gk_text_printf(t, "%s%s%s\n",
-                       j->c->config != NULL
-                           ? "every slice present and in place, shapes as config.json demands"
-                           : "headers in order",
+        gk_text_printf(t, "%s%s%s\n", what_shapes(j->c),
                        gk_cli_has(j->cli, GK_OPT_NO_VALUES) ? "; values not read"
+                       : has_opaque(j->c)                   ? ", all values that were read finite"
                                                             : ", all values finite",
                        j->sums.n_expected > 0 ? ", checksums equal" : "");
     add_sources(j, t);

@@ -141,6 +141,21 @@ static void add_text(const job *j, const gk_comparison *c, gk_text *t)
     add_derived(c, t);
 }
 
+/* Values of blocks without a codec: the comparison is not the whole answer. */
+static bool was_read(const job *j, const gk_comparison *c, gk_err *err)
+{
+    for (uint64_t i = 0; i < c->n; i++) {
+        const gk_tensor_error *r = &c->row[i];
+        if (!r->unread)
+            continue;
+        if (r->a->scheme == NULL && !gk_has_codec((gk_dtype)r->a->dtype))
+            return gk_fail_decode(j->a, r->a, err);
+        if (r->b->scheme == NULL && !gk_has_codec((gk_dtype)r->b->dtype))
+            return gk_fail_decode(j->b, r->b, err);
+    }
+    return true;
+}
+
 int cmd_compare(const gk_cli *cli)
 {
     const char *regex = gk_cli_string(cli, GK_OPT_TENSORS);
@@ -181,7 +196,8 @@ int cmd_compare(const gk_cli *cli)
     status = ok ? gk_cli_emit(cli, &out, c.only_a + c.only_b + c.apart == 0 ? GK_EXIT_FINE
                                                                             : GK_EXIT_FINDINGS)
                 : gk_cli_fail(cli, &err);
-    if (ok && gk_cli_has(cli, GK_OPT_HTML) && !write_page(&j, &c, &err))
+    if (ok && ((gk_cli_has(cli, GK_OPT_HTML) && !write_page(&j, &c, &err))
+               || !was_read(&j, &c, &err)))
         status = gk_cli_fail(cli, &err);
     gk_text_free(&out);
     gk_comparison_free(&c);

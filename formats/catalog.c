@@ -9,7 +9,7 @@
 
 #include "formats/archive.h"
 #include "formats/checked.h"
-#include "formats/lfs.h"
+#include "formats/mistaken.h"
 
 #define ROWS_A_CALL 512 /* iovecs of one preadv, below IOV_MAX */
 
@@ -50,20 +50,6 @@ int gk_stored_by_offset(const void *a, const void *b, void *stored)
     return gk_stored_bytes(x) < gk_stored_bytes(y) ? -1 : gk_stored_bytes(x) > gk_stored_bytes(y);
 }
 
-/* What stands where weights should, when it is the pointer that Git LFS leaves. */
-static void name_pointer(const gk_file *file, gk_err *err)
-{
-    gk_lfs_pointer pointer;
-
-    if (err->code == GK_ERR_NOMEM || !gk_lfs_pointer_read(file, &pointer))
-        return;
-    *err = (gk_err){0};
-    gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
-            "a Git LFS pointer in the place of the weights: it stands for a file of %" PRIu64
-            " bytes (SHA-256 %.16s...) that was not downloaded; run 'git lfs pull'",
-            pointer.bytes, pointer.sha256);
-}
-
 bool gk_input_load(gk_catalog *c, const gk_source *s, const char *name, int rank,
                    bool (*read)(gk_catalog *c, uint64_t input, gk_err *err), gk_err *err)
 {
@@ -80,7 +66,7 @@ bool gk_input_load(gk_catalog *c, const gk_source *s, const char *name, int rank
             c->input[i].usable = true;
             return true;
         }
-        name_pointer(file, &own);
+        gk_mistaken_say(file, c->format, &own);
     }
     gk_fail_at(&own, name, NULL);
     return gk_findings_take(&c->findings, "file", &own, err);

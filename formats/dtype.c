@@ -40,6 +40,19 @@ static const gk_dtype_row rows[GK_N_DTYPES] = {
     [GK_IQ4_XS] = {"IQ4_XS", 0, 256, 2 + 2 + 4 + 128, true},
     [GK_MXFP4] = {"MXFP4", 0, 32, 1 + 16, true},
     [GK_NVFP4] = {"NVFP4", 0, 64, 4 + 32, true},
+    [GK_Q1_0] = {"Q1_0", 0, 128, 2 + 16, true},
+    [GK_Q2_0] = {"Q2_0", 0, 64, 2 + 16, true},
+    [GK_Q8_1] = {"Q8_1", 0, 32, 2 + 2 + 32, true}, /* the gguf package says 4 + 4 + 32 */
+    [GK_Q8_K] = {"Q8_K", 0, 256, 4 + 256 + 32, true},
+    [GK_IQ1_S] = {"IQ1_S", 0, 256, 2 + 32 + 16, true},
+    [GK_IQ1_M] = {"IQ1_M", 0, 256, 32 + 16 + 8, true},
+    [GK_IQ2_XXS] = {"IQ2_XXS", 0, 256, 2 + 64, true},
+    [GK_IQ2_XS] = {"IQ2_XS", 0, 256, 2 + 64 + 8, true},
+    [GK_IQ2_S] = {"IQ2_S", 0, 256, 2 + 64 + 16, true},
+    [GK_IQ3_XXS] = {"IQ3_XXS", 0, 256, 2 + 96, true},
+    [GK_IQ3_S] = {"IQ3_S", 0, 256, 2 + 104 + 4, true},
+    [GK_TQ1_0] = {"TQ1_0", 0, 256, 2 + 4 + 48, true},
+    [GK_TQ2_0] = {"TQ2_0", 0, 256, 2 + 64, true},
 };
 
 const gk_dtype_row *gk_dtype_get(gk_dtype type)

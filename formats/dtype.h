@@ -48,6 +48,20 @@ typedef enum gk_dtype {
     GK_IQ4_XS,
     GK_MXFP4,
     GK_NVFP4,
+    GK_N_CODED, /* those below are only carried: no codec knows their values */
+    GK_Q1_0 = GK_N_CODED,
+    GK_Q2_0,
+    GK_Q8_1,
+    GK_Q8_K,
+    GK_IQ1_S,
+    GK_IQ1_M,
+    GK_IQ2_XXS,
+    GK_IQ2_XS,
+    GK_IQ2_S,
+    GK_IQ3_XXS,
+    GK_IQ3_S,
+    GK_TQ1_0,
+    GK_TQ2_0,
     GK_N_DTYPES,
 } gk_dtype;
 
@@ -64,7 +78,8 @@ typedef struct gk_dtype_row {
 /* Returns the row of a type; type must be below GK_N_DTYPES. */
 const gk_dtype_row *gk_dtype_get(gk_dtype type);
 
-/* Returns true for a type whose elements have no bits of their own: ggml's blocks. */
+/* Returns true for a type whose elements have no bits of their own: ggml's blocks. Whether a
+ * codec reads them, gk_blocks_of() says. */
 bool gk_dtype_is_block(gk_dtype type);
 
 /* Finds a safetensors type by its exact name. */

@@ -10,6 +10,7 @@
 
 #include "formats/checked.h"
 #include "formats/flax_tree.h"
+#include "formats/mistaken.h"
 
 #define WHOLE_NAME "flax_model.msgpack"
 
@@ -53,6 +54,7 @@ static bool load(reader *r, const gk_source *s, const char *name, gk_err *err)
     if (gk_flax_read(c, input, &r->list, &n_others, &own))
         return say_others(c, c->input[input].name, n_others, err);
     c->input[input].usable = false;
+    gk_mistaken_say(c->input[input].file, c->format, &own);
     gk_fail_at(&own, name, NULL);
     return gk_findings_take(&c->findings, "file", &own, err);
 }

@@ -30,34 +30,27 @@
 #define MIN_INFO_BYTES    (8 + 4 + 4 + 8) /* empty name, no dims, type, offset    */
 
 /* ggml's tensor types by their number in the file. */
-#define NONE 255
+#define TYPE(name) {.dtype = GK_##name}
+#define GONE(name) {.removed = #name}
 static const struct ggml_type {
-    const char *name;
-    uint8_t dtype; /* NONE: not read here */
-    bool removed;
+    uint8_t dtype;
+    const char *removed; /* its name; NULL: it is still there */
 } ggml_types[] = {
-    [0] = {"F32", GK_F32, false},        [1] = {"F16", GK_F16, false},
-    [2] = {"Q4_0", GK_Q4_0, false},      [3] = {"Q4_1", GK_Q4_1, false},
-    [4] = {"Q4_2", NONE, true},          [5] = {"Q4_3", NONE, true},
-    [6] = {"Q5_0", GK_Q5_0, false},      [7] = {"Q5_1", GK_Q5_1, false},
-    [8] = {"Q8_0", GK_Q8_0, false},      [9] = {"Q8_1", NONE, false},
-    [10] = {"Q2_K", GK_Q2_K, false},     [11] = {"Q3_K", GK_Q3_K, false},
-    [12] = {"Q4_K", GK_Q4_K, false},     [13] = {"Q5_K", GK_Q5_K, false},
-    [14] = {"Q6_K", GK_Q6_K, false},     [15] = {"Q8_K", NONE, false},
-    [16] = {"IQ2_XXS", NONE, false},     [17] = {"IQ2_XS", NONE, false},
-    [18] = {"IQ3_XXS", NONE, false},     [19] = {"IQ1_S", NONE, false},
-    [20] = {"IQ4_NL", GK_IQ4_NL, false}, [21] = {"IQ3_S", NONE, false},
-    [22] = {"IQ2_S", NONE, false},       [23] = {"IQ4_XS", GK_IQ4_XS, false},
-    [24] = {"I8", GK_I8, false},         [25] = {"I16", GK_I16, false},
-    [26] = {"I32", GK_I32, false},       [27] = {"I64", GK_I64, false},
-    [28] = {"F64", GK_F64, false},       [29] = {"IQ1_M", NONE, false},
-    [30] = {"BF16", GK_BF16, false},     [31] = {"Q4_0_4_4", NONE, true},
-    [32] = {"Q4_0_4_8", NONE, true},     [33] = {"Q4_0_8_8", NONE, true},
-    [34] = {"TQ1_0", NONE, false},       [35] = {"TQ2_0", NONE, false},
-    [36] = {"IQ4_NL_4_4", NONE, true},   [37] = {"IQ4_NL_4_8", NONE, true},
-    [38] = {"IQ4_NL_8_8", NONE, true},   [39] = {"MXFP4", GK_MXFP4, false},
-    [40] = {"NVFP4", GK_NVFP4, false},   [41] = {"Q1_0", NONE, false},
-    [42] = {"Q2_0", NONE, false},
+    [0] = TYPE(F32),            [1] = TYPE(F16),            [2] = TYPE(Q4_0),
+    [3] = TYPE(Q4_1),           [4] = GONE(Q4_2),           [5] = GONE(Q4_3),
+    [6] = TYPE(Q5_0),           [7] = TYPE(Q5_1),           [8] = TYPE(Q8_0),
+    [9] = TYPE(Q8_1),           [10] = TYPE(Q2_K),          [11] = TYPE(Q3_K),
+    [12] = TYPE(Q4_K),          [13] = TYPE(Q5_K),          [14] = TYPE(Q6_K),
+    [15] = TYPE(Q8_K),          [16] = TYPE(IQ2_XXS),       [17] = TYPE(IQ2_XS),
+    [18] = TYPE(IQ3_XXS),       [19] = TYPE(IQ1_S),         [20] = TYPE(IQ4_NL),
+    [21] = TYPE(IQ3_S),         [22] = TYPE(IQ2_S),         [23] = TYPE(IQ4_XS),
+    [24] = TYPE(I8),            [25] = TYPE(I16),           [26] = TYPE(I32),
+    [27] = TYPE(I64),           [28] = TYPE(F64),           [29] = TYPE(IQ1_M),
+    [30] = TYPE(BF16),          [31] = GONE(Q4_0_4_4),      [32] = GONE(Q4_0_4_8),
+    [33] = GONE(Q4_0_8_8),      [34] = TYPE(TQ1_0),         [35] = TYPE(TQ2_0),
+    [36] = GONE(IQ4_NL_4_4),    [37] = GONE(IQ4_NL_4_8),    [38] = GONE(IQ4_NL_8_8),
+    [39] = TYPE(MXFP4),         [40] = TYPE(NVFP4),         [41] = TYPE(Q1_0),
+    [42] = TYPE(Q2_0),
 };
 
 #define N_GGML_TYPES (sizeof ggml_types / sizeof ggml_types[0])
@@ -65,8 +58,7 @@ static const struct ggml_type {
 bool gk_gguf_type_id(gk_dtype dtype, uint32_t *id)
 {
     for (uint32_t i = 0; i < N_GGML_TYPES; i++)
-        if (ggml_types[i].name != NULL && !ggml_types[i].removed && ggml_types[i].dtype != NONE
-            && ggml_types[i].dtype == dtype)
+        if (ggml_types[i].removed == NULL && ggml_types[i].dtype == dtype)
             return *id = i, true;
     return false;
 }
@@ -450,14 +442,10 @@ static bool read_dtype(reader *r, gk_stored *s)
         return gk_fail(r->err, GK_ERR_FORMAT, off,
                        "tensor type %" PRIu32 " is not known (0 to %d are)", type,
                        (int)N_GGML_TYPES - 1);
-    if (ggml_types[type].removed)
+    if (ggml_types[type].removed != NULL)
         return gk_fail(r->err, GK_ERR_FORMAT, off,
                        "tensor type %" PRIu32 " (%s) was removed from ggml", type,
-                       ggml_types[type].name);
-    if (ggml_types[type].dtype == NONE)
-        return gk_fail(r->err, GK_ERR_UNSUPPORTED, off,
-                       "tensor type %" PRIu32 " (%s) is not supported", type,
-                       ggml_types[type].name);
+                       ggml_types[type].removed);
     s->dtype = ggml_types[type].dtype;
     return true;
 }

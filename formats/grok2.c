@@ -151,10 +151,38 @@ static bool is_grok2(const gk_json *config)
     return residual || gk_json_get(config, "moe_intermediate_size") != NULL;
 }
 
-gk_family gk_family_of(const gk_json *config)
+/* The class of transformers' that a model_type stands for: its MODEL_FOR_CAUSAL_LM_MAPPING, and
+ * what the repositories of Grok-1 say. The one of Grok-2, "git", is that of other models. */
+static const struct model_type {
+    const char *name, *class;
+} model_types[] = {
+    {"llama", "LlamaForCausalLM"},     {"mistral", "MistralForCausalLM"},
+    {"mixtral", "MixtralForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"},
+    {"grok-1", "Grok1ForCausalLM"},    {"grok1", "Grok1ForCausalLM"},
+};
+
+const char *gk_architecture(const gk_json *config, bool *guessed)
 {
     const gk_json *list = gk_json_get(config, "architectures");
     const char *name = gk_json_text(gk_json_at(list, 0), NULL);
+    const char *type = gk_json_text(gk_json_get(config, "model_type"), NULL);
+
+    *guessed = false;
+    if (name == NULL)
+        name = gk_json_text(list, NULL);
+    if (name != NULL)
+        return name;
+    for (int i = 0; type != NULL && i < N(model_types); i++)
+        if (strcmp(model_types[i].name, type) == 0)
+            return *guessed = true, model_types[i].class;
+    *guessed = gk_json_get(config, "embedding_multiplier_scale") != NULL && is_grok2(config);
+    return *guessed ? "Grok1ForCausalLM" : NULL;
+}
+
+gk_family gk_family_of(const gk_json *config)
+{
+    bool guessed;
+    const char *name = gk_architecture(config, &guessed);
 
     for (int f = 1; name != NULL && f < GK_N_FAMILIES; f++)
         for (int i = 0; i < N(families[f].class) && families[f].class[i] != NULL; i++)
@@ -227,15 +255,23 @@ static void read_options(const gk_json *config, const struct family *f, gk_grok2
 
 static bool refuse_unknown(const gk_json *config, gk_err *err)
 {
-    const gk_json *list = gk_json_get(config, "architectures");
-    const char *name = gk_json_text(gk_json_at(list, 0), NULL);
+    bool guessed;
+    const char *name = gk_architecture(config, &guessed);
+    const char *type = gk_json_text(gk_json_get(config, "model_type"), NULL);
     char known[80] = "";
 
     for (int f = 1; f < GK_N_FAMILIES; f++)
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", f > 1 ? ", " : "",
                  families[f].name);
-    gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "the architecture '%.60s' is not known, only %s",
-            name == NULL ? "" : name, known);
+    if (name != NULL)
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                "the architecture '%.60s' is not known, only %s", name, known);
+    else
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                "no \"architectures\", and %s%.60s%s; name the class of the model there (known "
+                "are %s)",
+                type == NULL ? "no \"model_type\"" : "nothing is known of the model_type '",
+                type == NULL ? "" : type, type == NULL ? "" : "'", known);
     return gk_fail_at(err, "config.json", NULL);
 }
 
@@ -530,6 +566,22 @@ static bool check_tensor(gk_catalog *c, const gk_grok2 *g, const gk_tensor *t, u
     return t->n_parts == 0 || shape_fits(t, &shape) || say_shape(c, g, t, &shape, err);
 }
 
+/* Engines ask for both keys. */
+static bool say_guessed(gk_catalog *c, gk_err *err)
+{
+    bool guessed;
+    const char *name = gk_architecture(c->config, &guessed);
+
+    if (guessed)
+        return gk_findings_addf(&c->findings, "config", GK_NOTE, "config.json", NULL, err,
+                                "no \"architectures\": by its other keys it is a %s, which "
+                                "engines may want to read there", name);
+    return gk_json_get(c->config, "model_type") != NULL
+           || gk_findings_addf(&c->findings, "config", GK_NOTE, "config.json", NULL, err,
+                               "no \"model_type\": transformers and engines on top of it will "
+                               "not know what %s is", name);
+}
+
 bool gk_grok2_check(gk_catalog *c, gk_err *err)
 {
     uint64_t count[GK_N_WEIGHTS] = {0};
@@ -538,6 +590,8 @@ bool gk_grok2_check(gk_catalog *c, gk_err *err)
 
     if (gk_family_of(c->config) == GK_FAMILY_UNKNOWN)
         return true;
+    if (!say_guessed(c, err))
+        return false;
     if (!gk_grok2_sizes(c->config, &g, &own)) {
         /* those who read a release, or make a config of a GGUF's keys, have said so already */
         return strcmp(c->format, "release") == 0 || c->gguf != NULL

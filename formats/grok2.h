@@ -20,7 +20,11 @@ typedef enum gk_family {
     GK_N_FAMILIES,
 } gk_family;
 
-/* Returns the family that the first of "architectures" and what stands beside it name. */
+/* Returns the first of "architectures", or the class that other keys tell when there is none
+ * (*guessed then; many quantized copies have a model_type alone). NULL: nothing tells. */
+const char *gk_architecture(const gk_json *config, bool *guessed);
+
+/* Returns the family that gk_architecture() and what stands beside it name. */
 gk_family gk_family_of(const gk_json *config);
 
 /* Returns a name for people and JSON: "grok2", "unknown". */

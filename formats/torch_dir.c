@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
+#include "formats/mistaken.h"
 #include "formats/torch.h"
 #include "formats/zip.h"
 
@@ -90,6 +91,7 @@ static bool load(gk_torch *t, const gk_source *s, const char *name, gk_err *err)
             c->input[i].usable = true;
             return true;
         }
+        gk_mistaken_say(f, c->format, &own);
     }
     gk_fail_at(&own, name, NULL);
     return gk_findings_take(&c->findings, "file", &own, err);

@@ -306,6 +306,11 @@ static bool is_dict(const gk_pickled *node)
     return node->kind == GK_PICKLE_DICT || gk_pickle_is_call(node, "collections", "OrderedDict");
 }
 
+static bool is_list(const gk_pickled *node)
+{
+    return node->kind == GK_PICKLE_LIST || node->kind == GK_PICKLE_TUPLE;
+}
+
 static char *name_of(const file *x, const char *prefix, const gk_pickled *key)
 {
     const char *dot = prefix[0] == '\0' ? "" : ".";
@@ -356,26 +361,47 @@ static bool may_hold_weights(file *x, const gk_pickled *node, int depth)
 }
 
 static bool walk(file *x, const gk_pickled *dict, const char *prefix, int depth);
+static bool walk_list(file *x, const gk_pickled *list, const char *prefix, int depth);
 
 static bool read_value(file *x, const gk_pickled *value, const char *name, int depth)
 {
-    const gk_pickled *item;
-    gk_pickle_iter it = {0};
-    bool ok = true;
-
     if (is_rebuild(value))
         return read_tensor(x, value, name);
     if (is_dict(value))
         return walk(x, value, name, depth + 1);
     if (value->kind == GK_PICKLE_CALL) /* a warning names its global: a Namespace of options, say */
         return !may_hold_weights(x, value, depth) || say_refused(x, value, name);
-    /* numbers and texts beside the weights are left alone, but not what may be tensors */
-    if (value->kind == GK_PICKLE_LIST || value->kind == GK_PICKLE_TUPLE)
-        while (ok && gk_pickle_next(value, &it, &item))
-            if (item->kind == GK_PICKLE_CALL)
-                return gk_findings_addf(&x->t->c->findings, "pickle", GK_WARN, x->f->name, name,
-                                        x->err, "a list of objects, which is not read");
-    return ok;
+    return !is_list(value) || walk_list(x, value, name, depth + 1);
+}
+
+static bool is_within(file *x, const gk_pickled *node, int depth)
+{
+    if (depth > MAX_NESTING)
+        return gk_fail(x->err, GK_ERR_LIMIT, node->at, "dicts and lists nested more than %d deep",
+                       MAX_NESTING);
+    return ++x->n_seen <= GK_MAX_PICKLE_NODES
+           || gk_fail(x->err, GK_ERR_LIMIT, node->at, "more than %u values in dicts and lists",
+                      GK_MAX_PICKLE_NODES);
+}
+
+/* Items are named by their number, as those of torch's ModuleList and ParameterList. Numbers and
+ * texts have no need of a name. */
+static bool walk_list(file *x, const gk_pickled *list, const char *prefix, int depth)
+{
+    const gk_pickled *item;
+    gk_pickle_iter it = {0};
+
+    for (uint64_t i = 0; gk_pickle_next(list, &it, &item); i++) {
+        if (!is_within(x, item, depth))
+            return false;
+        if (item->kind != GK_PICKLE_CALL && !is_dict(item) && !is_list(item))
+            continue;
+        const char *name = gk_arena_printf(x->t->c->arena, x->err, "%s%s%" PRIu64, prefix,
+                                           prefix[0] == '\0' ? "" : ".", i);
+        if (name == NULL || !read_value(x, item, name, depth))
+            return false;
+    }
+    return true;
 }
 
 static bool walk(file *x, const gk_pickled *dict, const char *prefix, int depth)
@@ -383,13 +409,9 @@ static bool walk(file *x, const gk_pickled *dict, const char *prefix, int depth)
     const gk_pickled *key, *value;
     gk_pickle_iter it = {0};
 
-    if (depth > MAX_NESTING)
-        return gk_fail(x->err, GK_ERR_LIMIT, dict->at, "dicts nested more than %d deep",
-                       MAX_NESTING);
     while (gk_pickle_next(dict, &it, &key) && gk_pickle_next(dict, &it, &value)) {
-        if (++x->n_seen > GK_MAX_PICKLE_NODES)
-            return gk_fail(x->err, GK_ERR_LIMIT, value->at, "more than %u values in dicts",
-                           GK_MAX_PICKLE_NODES);
+        if (!is_within(x, value, depth))
+            return false;
         const char *name = name_of(x, prefix, key);
         if (name == NULL || !read_value(x, value, name, depth))
             return false;
@@ -447,9 +469,9 @@ static bool read_root(file *x, const gk_pickled *root)
         const char *name = lone_name(x);
         return name != NULL && read_tensor(x, root, name);
     }
-    if (!is_dict(root))
+    if (!is_dict(root) && !is_list(root))
         return unlike(x, root, "a state dict");
-    return walk(x, root, "", 0)
+    return (is_dict(root) ? walk : walk_list)(x, root, "", 0)
            && (x->t->n > first
                || gk_fail(x->err, GK_ERR_FORMAT, root->at, "no tensor in the state dict"));
 }

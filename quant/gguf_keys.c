@@ -11,6 +11,7 @@
 #include "formats/vocabulary.h"
 #include "quant/gguf_mix.h"
 #include "quant/gguf_target.h"
+#include "quant/model.h"
 
 typedef struct maker {
     const gk_plan       *p;
@@ -76,6 +77,10 @@ static void put_file_type(const gk_plan *p, gk_gguf_keys *out)
             file_type = gk_mix_file_type(i);
     if (p->mix >= 0)
         file_type = gk_mix_file_type(p->mix);
+    /* blocks that are only carried along: the source knows what they make of a file */
+    uint64_t said;
+    if (!gk_has_codec(type) && gk_gguf_uint(p->from->gguf, "general.file_type", &said))
+        file_type = (uint32_t)said;
     for (uint64_t i = 0; i < p->n_entries; i++)
         quantized |= gk_dtype_is_block((gk_dtype)p->entry[i].dtype);
     if (quantized)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/checked.h"
+#include "formats/grok2.h"
 #include "formats/rope_factors.h"
 #include "quant/gguf_mix.h"
 #include "quant/model.h"
@@ -31,7 +32,8 @@ static const char *arch_of(const gk_json *config)
                  {"GrokForCausalLM", "grok"},      {"LlamaForCausalLM", "llama"},
                  {"MistralForCausalLM", "llama"},  {"MixtralForCausalLM", "llama"},
                  {"Qwen2ForCausalLM", "qwen2"}};
-    const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+    bool guessed;
+    const char *text = gk_architecture(config, &guessed);
 
     for (size_t i = 0; text != NULL && i < sizeof known / sizeof known[0]; i++)
         if (strcmp(text, known[i].architecture) == 0)
@@ -49,11 +51,13 @@ bool gk_gguf_model_read(const gk_catalog *c, gk_gguf_model *out, gk_err *err)
         out->is_known = config != NULL;
     }
     if (out->arch == NULL) {
-        const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+        bool guessed;
+        const char *text = gk_architecture(config, &guessed);
         return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
                        "how a GGUF names the tensors of %.60s is not known here; --to hf and "
                        "compressed-tensors work for any architecture",
-                       text == NULL ? "a model without config.json" : text);
+                       config == NULL ? "a model without config.json"
+                       : text == NULL ? "a config.json without \"architectures\"" : text);
     }
     out->layers = size_in(config, "num_hidden_layers", NULL);
     out->experts = size_in(config, "num_local_experts", "num_experts");
@@ -137,6 +141,9 @@ static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_
             item->to = (gk_scheme){.name = "keep", .kind = GK_SCHEME_KEEP, .symmetric = true};
         return true;
     }
+    if (at.is_mapped && item->to.kind == GK_SCHEME_KEEP && item->why != GK_WHY_RULE
+        && t->scheme == NULL && t->dtype == GK_F64 && gk_can_decode(t))
+        item->to = gk_scheme_cast(GK_F32); /* llama.cpp has no weights of F64 */
     if (item->to.kind == GK_SCHEME_MIX) {
         const gk_mix_tensor about = {.name = at.name,
                                      .n_cols = gk_cols(t),
@@ -171,7 +178,8 @@ static bool fit_type(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, gk_
  * an absent sliding_window of Mistral is 4096 and Qwen2 has a switch beside it. */
 static uint64_t window_of(const gk_json *config)
 {
-    const char *text = gk_json_text(gk_json_at(gk_json_get(config, "architectures"), 0), NULL);
+    bool guessed;
+    const char *text = gk_architecture(config, &guessed);
     const char *name = text == NULL ? "" : text;
     const bool mistral = strcmp(name, "MistralForCausalLM") == 0;
     const bool qwen2 = strcmp(name, "Qwen2ForCausalLM") == 0;
@@ -285,7 +293,8 @@ bool gk_gguf_importance(gk_plan *p, gk_err *err)
         if (!p->options.target->is_gguf && own.code == GK_ERR_UNSUPPORTED)
             return gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
                            "--stats names matrices as a GGUF does, which is not known of a model "
-                           "of this architecture, or without config.json");
+                           "of this architecture, or without config.json: leave it out (and "
+                           "--method gptq, which needs it)");
         *err = own;
         return false;
     }
@@ -371,7 +380,8 @@ static bool place_item(gk_plan *p, const gk_gguf_model *m, gk_plan_item *item, g
     if (!gk_gguf_spot_of(m, t, &at, err))
         return false;
     if (at.is_mapped && !is_weight_type(dtype)) {
-        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "llama.cpp has no weights of %s",
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "llama.cpp has no weights of %s; "
+                "--dtype f32, or a rule 'REGEX=f32', turns floats into what it has",
                 gk_dtype_get(dtype)->name);
         return gk_fail_at(err, NULL, t->name);
     }

@@ -1,6 +1,8 @@
 /* quant/model.c - opening a model, decoding any rectangle of it. */
 #include "quant/model.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "formats/checked.h"
@@ -97,11 +99,36 @@ const char *gk_tensor_kind(const gk_tensor *t)
     return t->scheme != NULL ? t->scheme->name : gk_dtype_get((gk_dtype)t->dtype)->name;
 }
 
+bool gk_has_codec(gk_dtype dtype)
+{
+    return !gk_dtype_is_block(dtype) || gk_blocks_of(dtype) != NULL;
+}
+
 bool gk_can_decode(const gk_tensor *t)
 {
     return t->n_parts > 0
            && (t->scheme != NULL || t->dtype == GK_BF16 || t->dtype == GK_F16 || t->dtype == GK_F32
-               || gk_blocks_of((gk_dtype)t->dtype) != NULL);
+               || t->dtype == GK_F64 || gk_blocks_of((gk_dtype)t->dtype) != NULL);
+}
+
+bool gk_fail_decode(const gk_catalog *c, const gk_tensor *t, gk_err *err)
+{
+    gk_part_room room;
+    const char *file = NULL;
+
+    if (t->n_parts > 0 && gk_part_of(t, 0, &room)->n_pieces > 0)
+        file = c->input[gk_part_of(t, 0, &room)->piece[0].stored->input].name;
+    if (t->n_parts == 0)
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                "an incomplete tensor's values cannot be computed with here");
+    else if (t->scheme == NULL && !gk_has_codec((gk_dtype)t->dtype))
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+                "its values cannot be read: there is no codec for %s, whose blocks can only be "
+                "kept as they are, in a GGUF", gk_tensor_kind(t));
+    else
+        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "%s values cannot be computed with here",
+                gk_tensor_kind(t));
+    return gk_fail_at(err, file, t->name);
 }
 
 uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols)
@@ -113,22 +140,40 @@ uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n
                                              : n_rows * gk_row_bytes((gk_dtype)t->dtype, n_cols));
 }
 
+/* To the nearest f32, which must not be infinite where the value is not. */
+static bool round_f64(const gk_tensor *t, const gk_tile *tile, const unsigned char *in, float *out,
+                      gk_err *err)
+{
+    for (uint64_t i = 0; i < tile->n_rows * tile->n_cols; i++) {
+        const uint64_t bits = gk_load_u64(in + 8 * i);
+        double v;
+        memcpy(&v, &bits, sizeof v);
+        out[i] = (float)v;
+        if (isinf(out[i]) && !isinf(v)) {
+            gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
+                    "%g at row %" PRIu64 ", column %" PRIu64 " is beyond what f32 holds", v,
+                    tile->row + i / tile->n_cols, tile->col + i % tile->n_cols);
+            return gk_fail_at(err, NULL, t->name);
+        }
+    }
+    return true;
+}
+
 static bool decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
                void *scratch, gk_err *err)
 {
     const gk_tile tile = {rect[0], rect[1], rect[2], rect[3]};
 
-    if (!gk_can_decode(t)) {
-        gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF, "%s values cannot be computed with here",
-                t->n_parts == 0 ? "an incomplete tensor's" : gk_tensor_kind(t));
-        return gk_fail_at(err, NULL, t->name);
-    }
+    if (!gk_can_decode(t))
+        return gk_fail_decode(c, t, err);
     if (t->scheme != NULL)
         return gk_layout_read(c, t, &tile, out, scratch, err) || gk_fail_at(err, NULL, t->name);
     if (t->dtype == GK_F32)
         return gk_read_part(c, t, 0, rect[0], rect[1], rect[2], rect[3], out, err);
     if (!gk_read_part(c, t, 0, rect[0], rect[1], rect[2], rect[3], scratch, err))
         return false;
+    if (t->dtype == GK_F64)
+        return round_f64(t, &tile, scratch, out, err);
     const gk_blocks *blocks = gk_blocks_of((gk_dtype)t->dtype);
     if (blocks != NULL)
         blocks->decode(scratch, rect[1] * rect[3], out);

@@ -24,16 +24,22 @@ bool gk_model_output_allowed(const gk_catalog *c, const char *out, bool force, g
  * encoded one; lives as long as the catalog. */
 const char *gk_tensor_kind(const gk_tensor *t);
 
+/* Returns false for those of ggml's block types that are only carried as they are. */
+bool gk_has_codec(gk_dtype dtype);
+
 /* Returns true when gk_decode() can read t. */
 bool gk_can_decode(const gk_tensor *t);
+
+/* Says that it cannot, and why; names tensor and file. Returns false. */
+bool gk_fail_decode(const gk_catalog *c, const gk_tensor *t, gk_err *err);
 
 /* Bytes of scratch that gk_decode() needs for such a rectangle. */
 uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols);
 
 /* Fills out [n_rows, n_cols] with the values of rows [row, row + n_rows) x columns
  * [col, col + n_cols); of an encoded tensor the columns must be whole groups or the
- * whole row. Reads only what is asked for. Thread-safe, each thread its scratch.
- * False: IO, UNSUPPORTED (a dtype without f32 values). */
+ * whole row; F64 is rounded. Reads only what is asked for. Thread-safe, each thread its
+ * scratch. False: IO, UNSUPPORTED (a dtype without f32 values), FORMAT (an F64 beyond f32). */
 bool gk_decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], float *out,
                void *scratch, gk_err *err);
 

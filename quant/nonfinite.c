@@ -40,11 +40,11 @@ static uint64_t find_byte(const unsigned char *p, uint64_t n, int byte)
 
 static uint64_t find_block(const gk_blocks *blocks, const unsigned char *p, uint64_t n)
 {
-    const gk_dtype_row *type = gk_dtype_get(blocks->dtype);
     uint64_t i = 0;
 
-    if (blocks->valid(p, n))
+    if (blocks == NULL || blocks->valid(p, n))
         return n;
+    const gk_dtype_row *type = gk_dtype_get(blocks->dtype);
     for (; i < n && blocks->valid(p, type->block_elems); i += type->block_elems)
         p += type->block_bytes;
     return i;

@@ -61,6 +61,22 @@ static bool choose_block(gk_plan *p, const gk_grok2 *g, gk_err *err)
     return true;
 }
 
+static bool no_codes(const gk_plan *p, gk_err *err)
+{
+    const gk_scheme channel = gk_scheme_int(4, 0, true);
+    const gk_target *target = p->options.target;
+    bool width = false;
+
+    for (uint64_t i = 0; i < p->n_items; i++)
+        width |= p->item[i].why == GK_WHY_WIDTH;
+    width = width && target->layout != NULL && target->layout(&channel) != NULL;
+    return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                   "--method gptq chooses integer codes (int4, int8), and no matrix of a layer "
+                   "gets any here: %s",
+                   width ? "its groups do not divide their rows; --scheme int4-channel needs none"
+                         : "with --scheme int4-g128 and a format that holds it they would");
+}
+
 bool gk_plan_phases(gk_plan *p, gk_err *err)
 {
     const gk_stats *s = p->options.stats;
@@ -68,6 +84,11 @@ bool gk_plan_phases(gk_plan *p, gk_err *err)
 
     if (p->options.method != GK_METHOD_GPTQ)
         return true;
+    bool any = false;
+    for (uint64_t i = 0; i < p->n_items; i++)
+        any |= p->item[i].to.kind == GK_SCHEME_INT;
+    if (!any) /* before anybody calibrates for nothing */
+        return no_codes(p, err);
     if (s == NULL || s->ids == NULL || s->n_ids == 0)
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                        "--method gptq needs the tokens that `grokkit calibrate` read: %s",
@@ -86,9 +107,7 @@ bool gk_plan_phases(gk_plan *p, gk_err *err)
         if (p->item[i].phase > 0)
             p->n_phases = (uint32_t)g.layers * GK_PHASES_A_LAYER;
     if (p->n_phases == 0)
-        return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
-                       "--method gptq chooses integer codes (int4, int8): no matrix of a layer "
-                       "gets any here");
+        return no_codes(p, err);
     return gk_findings_addf(&p->notes, "gptq", GK_NOTE, NULL, NULL, err,
                             "weights move further than with search, where their inputs do not "
                             "notice: GPTQ keeps outputs near, which `grokkit eval --base` measures")

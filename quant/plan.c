@@ -88,9 +88,9 @@ static bool bind_scheme(const gk_plan *p, gk_plan_item *item, gk_err *err)
     to->layout = target->layout == NULL ? NULL : target->layout(to);
     if (to->layout != NULL)
         return true;
-    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s: %s files hold %s; use --to compressed-tensors",
-            to->name, target->name, target->layout == NULL && !target->is_gguf
-                                        ? "plain values" : "no such codes");
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "%s: %s files hold %s; choose one of those, or %s",
+            to->name, target->name, target->holds,
+            target->is_gguf && to->kind == GK_SCHEME_FP8 ? "--to fp8" : "--to compressed-tensors");
     return gk_fail_at(err, NULL, item->from->name);
 }
 
@@ -101,6 +101,42 @@ static bool keep_by_value(const gk_plan *p, gk_plan_item *item)
     return item->to.kind == GK_SCHEME_KEEP
            && (item->from->scheme != NULL
                || (gk_dtype_is_block((gk_dtype)item->from->dtype) && !p->options.target->is_gguf));
+}
+
+/* What is not kept must have values that can be read. */
+static bool prove_decodes(const gk_plan *p, const gk_plan_item *item, gk_err *err)
+{
+    const gk_tensor *t = item->from;
+
+    if (item->to.kind == GK_SCHEME_KEEP || gk_can_decode(t))
+        return true;
+    if (t->n_parts == 0 || (!p->options.target->is_gguf && !gk_has_codec((gk_dtype)t->dtype)))
+        return gk_fail_decode(p->from, t, err);
+    gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
+            "%s values cannot be turned into %s%s; a rule 'REGEX=keep' leaves them",
+            gk_tensor_kind(t), item->to.name,
+            gk_has_codec((gk_dtype)t->dtype) ? "" : ", as there is no codec for them");
+    return gk_fail_decode(p->from, t, err);
+}
+
+static bool say_rounded(gk_plan *p, gk_err *err)
+{
+    const char *first = NULL;
+    uint64_t n = 0;
+
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const gk_tensor *t = p->item[i].from;
+        if (p->item[i].to.kind == GK_SCHEME_KEEP || t->scheme != NULL || t->dtype != GK_F64)
+            continue;
+        first = n++ == 0 ? t->name : first;
+    }
+    if (n <= 1)
+        return n == 0
+               || gk_findings_addf(&p->notes, "dtype", GK_WARN, NULL, first, err,
+                                   "its F64 values are rounded to f32 first");
+    return gk_findings_addf(&p->notes, "dtype", GK_WARN, NULL, first, err,
+                            "its F64 values are rounded to f32 first, as are those of %" PRIu64
+                            " others", n - 1);
 }
 
 static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
@@ -130,19 +166,18 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
             return false;
         if (keep_by_value(p, item))
             item->to = gk_scheme_cast(GK_F32);
-        if (item->to.kind != GK_SCHEME_KEEP && !gk_can_decode(item->from)) {
-            gk_fail(err, GK_ERR_UNSUPPORTED, GK_NO_OFF,
-                    "%s values cannot be turned into %s; a rule 'REGEX=keep' leaves them",
-                    gk_tensor_kind(item->from), item->to.name);
-            return gk_fail_at(err, NULL, item->from->name);
-        }
+        if (!prove_decodes(p, item, err))
+            return false;
     }
     if (p->options.target->fit != NULL && !p->options.target->fit(p, err))
         return false;
-    for (uint64_t i = 0; i < p->n_items; i++) /* what fitting left plain */
+    for (uint64_t i = 0; i < p->n_items; i++) { /* what fitting chose */
         if (keep_by_value(p, &p->item[i]))
             p->item[i].to = gk_scheme_cast(GK_F32);
-    return gk_gguf_importance(p, err);
+        if (!prove_decodes(p, &p->item[i], err))
+            return false;
+    }
+    return say_rounded(p, err) && gk_gguf_importance(p, err);
 }
 
 /* ---- stored tensors ---------------------------------------------------------- */

@@ -18,6 +18,7 @@ struct gk_plan_item;
 typedef struct gk_target {
     const char *name;    /* as --to takes it                                   */
     const char *scheme;  /* what `quantize` does without --scheme; NULL: int4  */
+    const char *holds;   /* what can be asked of it, in words                      */
     bool        is_gguf; /* files, not a directory; ggml's types and names     */
     gk_dtype    scales;  /* of integer codes                                   */
     /* Returns how a scheme is stored here; NULL: it cannot be. */

@@ -323,9 +323,9 @@ bool gk_stats_find(const gk_stats *s, const char *name, uint64_t expert, uint64_
         *out = row->value + expert * n_cols;
         return true;
     }
-    gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF,
-            "the statistics have %" PRIu64 " values, the matrix has %" PRIu64 " columns", row->n,
-            n_cols);
+    gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+            "--stats is of another model: it has %" PRIu64 " values here, the matrix %" PRIu64
+            " columns; give the file that `grokkit calibrate` makes of this model", row->n, n_cols);
     return gk_fail_at(err, NULL, name);
 }
 

@@ -60,7 +60,7 @@ gk_stats *gk_stats_open(const char *path, gk_err *err);
 void      gk_stats_free(gk_stats *s);
 
 /* Finds the columns of matrix `expert` of a tensor. *out is NULL when the file says nothing
- * of it. False: FORMAT when it has another number of columns. */
+ * of it. False: ARG when it has another number of columns. */
 bool gk_stats_find(const gk_stats *s, const char *name, uint64_t expert, uint64_t n_cols,
                    const float **out, gk_err *err);
 

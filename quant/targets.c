@@ -37,8 +37,9 @@ static const gk_layout *mlx(const gk_scheme *s)
 }
 
 static const gk_target targets[] = {
-    {.name = "hf"},
+    {.name = "hf", .holds = "plain values: bf16 f16 f32"},
     {.name = "compressed-tensors",
+     .holds = "int4, int8, FP8, nvfp4 and mxfp4",
      .scales = GK_BF16,
      .layout = compressed_tensors,
      .fit = gk_plan_fuse,
@@ -46,29 +47,36 @@ static const gk_target targets[] = {
     /* FP8 alone, the same files: what every engine with Grok loads */
     {.name = "fp8",
      .scheme = "fp8-channel",
+     .holds = "fp8-channel and fp8-block",
      .scales = GK_F32,
      .layout = fp8,
      .fit = gk_plan_fuse,
      .config = gk_ct_config},
     {.name = "gptq",
+     .holds = "int4 and int8, as int4-g128",
      .scheme = "int4-g128",
      .scales = GK_F16,
      .layout = gptq,
      .fit = gk_gptq_fit,
      .config = gk_gptq_config},
     {.name = "awq",
+     .holds = "int4 alone, as int4-g128-asym",
      .scheme = "int4-g128-asym",
      .scales = GK_F16,
      .layout = awq,
      .fit = gk_awq_fit,
      .config = gk_awq_config},
     {.name = "mlx",
+     .holds = "int4 and int8 in groups, as int4-g64",
      .scheme = "int4-g64",
      .scales = GK_BF16,
      .layout = mlx,
      .fit = gk_mlx_fit,
      .config = gk_mlx_config},
-    {.name = "gguf", .scheme = "Q4_K_M", .is_gguf = true, .fit = gk_gguf_fit},
+    {.name = "gguf",
+     .scheme = "Q4_K_M",
+     .holds = "ggml's types, as Q8_0 or the mix Q4_K_M, nvfp4 and mxfp4",
+     .is_gguf = true, .fit = gk_gguf_fit},
 };
 
 #define N_TARGETS (sizeof targets / sizeof targets[0])

@@ -93,7 +93,7 @@ static void check(const gk_blocks *scalar, const gk_blocks *other, size_t n, boo
 /* check() for every codec of every table: as many blocks of it, with importance and without. */
 static void check_all(size_t n_blocks, const char *what)
 {
-    for (int t = GK_N_SAFETENSORS; t < GK_N_DTYPES; t++) {
+    for (int t = GK_N_SAFETENSORS; t < GK_N_CODED; t++) {
         const gk_blocks *scalar = gk_blocks_nth(0, (gk_dtype)t), *other;
         const size_t n = n_blocks * gk_dtype_get((gk_dtype)t)->block_elems;
         for (int i = 1; (other = tested_blocks(i, (gk_dtype)t)) != NULL; i++) {
@@ -205,7 +205,7 @@ static void random_blocks_decode_to_the_values_of_scalar(void **state)
         a[i] = (unsigned char)(s >> 24);
     }
     memcpy(b + 1, a, sizeof a - 1);
-    for (int t = GK_N_SAFETENSORS; t < GK_N_DTYPES; t++) {
+    for (int t = GK_N_SAFETENSORS; t < GK_N_CODED; t++) {
         const gk_dtype_row *type = gk_dtype_get((gk_dtype)t);
         const gk_blocks *scalar = gk_blocks_nth(0, (gk_dtype)t), *other;
         for (int i = 1; (other = tested_blocks(i, (gk_dtype)t)) != NULL; i++)

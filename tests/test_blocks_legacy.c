@@ -218,12 +218,12 @@ static void one_scale_that_is_no_number_makes_a_row_invalid(void **state)
 
 /* ---- the table ---------------------------------------------------------------- */
 
-static void every_block_type_has_a_codec_and_no_other(void **state)
+static void every_coded_type_has_a_codec_and_no_other(void **state)
 {
     (void)state;
     for (int t = 0; t < GK_N_DTYPES; t++) {
         const gk_blocks *codec = gk_blocks_nth(isa, (gk_dtype)t);
-        if (!gk_dtype_is_block((gk_dtype)t)) {
+        if (!gk_dtype_is_block((gk_dtype)t) || t >= GK_N_CODED) {
             assert_null(codec);
             continue;
         }
@@ -239,7 +239,7 @@ static void rows_can_be_cut_where_the_table_says(void **state)
     enum { N = 512 };
     (void)state;
     fill_known();
-    for (int t = GK_N_SAFETENSORS; t < GK_N_DTYPES; t++)
+    for (int t = GK_N_SAFETENSORS; t < GK_N_CODED; t++)
         for (int weighted = 0; weighted < 2; weighted++) {
             const gk_dtype type = (gk_dtype)t;
             const size_t half = bytes_of(type, N / 2);
@@ -317,7 +317,7 @@ int main(void)
         cmocka_unit_test(edges_give_the_bytes_and_verdicts_of_ggml),
         cmocka_unit_test(decodes_any_bytes_as_ggml_does),
         cmocka_unit_test(one_scale_that_is_no_number_makes_a_row_invalid),
-        cmocka_unit_test(every_block_type_has_a_codec_and_no_other),
+        cmocka_unit_test(every_coded_type_has_a_codec_and_no_other),
         cmocka_unit_test(rows_can_be_cut_where_the_table_says),
         cmocka_unit_test(f16_scales_round_as_the_cpu_does),
     };

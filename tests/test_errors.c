@@ -48,7 +48,7 @@ static void blocks_report_what_they_decode_to(void **state)
     double sums[ROWS][2];
 
     (void)state;
-    for (int t = GK_N_SAFETENSORS; t < GK_N_DTYPES; t++) {
+    for (int t = GK_N_SAFETENSORS; t < GK_N_CODED; t++) {
         const gk_blocks *codec = gk_blocks_of((gk_dtype)t);
         for (int k = 0; codec != NULL && k < 8; k++) {
             const bool stored = k % 2 != 0;

@@ -497,11 +497,11 @@ static void what_a_target_cannot_hold_is_refused(void **state)
     (void)state;
     static const struct {
         const char *target, *rules, *says;
-    } all[] = {{"fp8", "default = int4-g32", "no such codes"},
-               {"gptq", "default = nvfp4", "no such codes"},
-               {"awq", "default = int8-g32", "no such codes"},
-               {"mlx", "default = int4-channel", "no such codes"},
-               {"mlx", "default = fp8-channel", "no such codes"},
+    } all[] = {{"fp8", "default = int4-g32", "hold fp8-channel"},
+               {"gptq", "default = nvfp4", "hold int4 and int8"},
+               {"awq", "default = int8-g32", "hold int4 alone"},
+               {"mlx", "default = int4-channel", "in groups"},
+               {"mlx", "default = fp8-channel", "in groups"},
                {"awq", "mlp\\. = int4-g32-asym\ndefault = int4-g64-asym", "one group size"},
                {"gptq", "q_proj = int8-g32\ndefault = int4-g32", "one module"},
                {"fp8", "experts\\.1 = fp8-block\ndefault = fp8-channel", "one module"},

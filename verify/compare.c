@@ -128,6 +128,13 @@ static bool look_if_derived(const gk_catalog *c, const gk_tensor *t, const gk_ca
     return ok;
 }
 
+/* Whether what is the same in f32 may still differ. */
+static bool is_finer(const gk_tensor_error *row)
+{
+    return row->equal && row->a->dtype == GK_F64 && row->b->dtype == GK_F64
+           && row->a->scheme == NULL && row->b->scheme == NULL;
+}
+
 static bool same_shape(const gk_tensor *a, const gk_tensor *b)
 {
     return a != NULL && b != NULL && a->ndim == b->ndim
@@ -155,7 +162,11 @@ static bool pair_up(const gk_catalog *a, const gk_catalog *b, const gk_compare_o
         const gk_tensor *t = row.a != NULL ? row.a : row.b;
         if (o->wanted != NULL && !o->wanted(o->context, t->name))
             continue;
-        row.comparable = same_shape(row.a, row.b) && gk_can_decode(row.a) && gk_can_decode(row.b);
+        const bool alike = same_shape(row.a, row.b);
+        row.comparable = alike && gk_can_decode(row.a) && gk_can_decode(row.b);
+        row.bytes = alike && !row.comparable && row.a->dtype == row.b->dtype
+                    && row.a->scheme == NULL && row.b->scheme == NULL;
+        row.unread = alike && !row.comparable && !row.bytes;
         if ((row.a == NULL || row.b == NULL)
             && !look_if_derived(row.a != NULL ? a : b, t, row.a != NULL ? b : a, &row.derived, err))
             return false;
@@ -179,10 +190,8 @@ bool gk_compare(const gk_catalog *a, const gk_catalog *b, const gk_compare_optio
         gk_err own = {0};
         side x = {.c = a}, y = {.c = b};
         gk_tensor_error *row = &out->row[i];
-        row->bytes = !row->comparable && same_shape(row->a, row->b)
-                     && row->a->dtype == row->b->dtype && row->a->scheme == NULL
-                     && row->b->scheme == NULL;
         if (ok && !(row->comparable ? compare_one(&x, &y, row, &s[i], o, &own)
+                                          && (!is_finer(row) || compare_bytes(&x, &y, row, &own))
                     : row->bytes    ? compare_bytes(&x, &y, row, &own)
                                     : true)) {
 #pragma omp critical(gk_compare_failure)

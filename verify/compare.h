@@ -13,6 +13,7 @@ typedef struct gk_tensor_error {
     bool   equal;           /* the same values, whatever the dtype          */
     bool   comparable;      /* same shape, and both decode to numbers       */
     bool   bytes;           /* of one type that is no number here: so equal or not */
+    bool   unread;          /* same shape, but one side's values cannot be read */
     bool   derived;         /* one side's alone, and what the other's config says */
 } gk_tensor_error;
 
@@ -33,9 +34,9 @@ typedef struct gk_compare_options {
     void *context;
 } gk_compare_options;
 
-/* Compares values as f32. Factors of rope that a GGUF has as a tensor, and a config.json as
- * rope_scaling, are derived when they agree to 2^-20 of each. False: IO, NOMEM, INTERRUPTED.
- * Free the result in any case. */
+/* Compares values as f32; what is F64 on both sides is equal when its bytes are. Factors of
+ * rope that a GGUF has as a tensor, and a config.json as rope_scaling, are derived when they
+ * agree to 2^-20 of each. False: IO, NOMEM, INTERRUPTED. Free the result in any case. */
 bool gk_compare(const gk_catalog *a, const gk_catalog *b, const gk_compare_options *options,
                 gk_comparison *out, gk_err *err);
 void gk_comparison_free(gk_comparison *c);

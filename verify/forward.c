@@ -77,12 +77,12 @@ static bool check_tensors(const gk_stream *s, gk_err *err)
             continue;
         const bool fits = t->ndim == shape.ndim && t->dim[0] == shape.dim[0]
                           && (t->ndim == 1 || t->dim[1] == shape.dim[1]);
-        if (!fits || !gk_can_decode(t)) {
-            gk_fail(err, fits ? GK_ERR_UNSUPPORTED : GK_ERR_FORMAT, GK_NO_OFF,
-                    fits ? "a type that the forward pass cannot use" : "not the shape that "
-                    "config.json demands");
+        if (!fits) {
+            gk_fail(err, GK_ERR_FORMAT, GK_NO_OFF, "not the shape that config.json demands");
             return gk_fail_at(err, NULL, t->name);
         }
+        if (!gk_can_decode(t))
+            return gk_fail_decode(s->c, t, err);
         seen += !shape.optional;
     }
     return seen == n

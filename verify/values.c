@@ -9,6 +9,7 @@
 #include "formats/checked.h"
 #include "formats/grok2.h"
 #include "formats/xxh64.h"
+#include "quant/model.h"
 #include "quant/nonfinite.h"
 
 #define MANY_ZEROS    4 /* all-zero rows that are no accident any more */
@@ -540,6 +541,32 @@ static bool report_identical(const gk_values *v, gk_err *err)
     return ok;
 }
 
+/* Blocks of a type without a codec: their bytes say nothing here. */
+static bool is_opaque(const gk_tensor *t)
+{
+    return t->n_parts > 0 && t->scheme == NULL && !gk_has_codec((gk_dtype)t->dtype);
+}
+
+/* One note for each such type, at its first tensor. */
+static bool report_opaque(gk_catalog *c, gk_err *err)
+{
+    uint64_t count[GK_N_DTYPES] = {0};
+    bool ok = true;
+
+    for (uint64_t i = 0; i < c->n_tensors; i++)
+        count[c->tensor[i].dtype] += is_opaque(&c->tensor[i]);
+    for (uint64_t i = 0; ok && i < c->n_tensors; i++) {
+        const gk_tensor *t = &c->tensor[i];
+        if (!is_opaque(t) || count[t->dtype] == 0)
+            continue;
+        ok = gk_findings_addf(&c->findings, "values", GK_NOTE, NULL, t->name, err,
+                              "values of %s (%" PRIu64 " of the tensors) were not looked at: there "
+                              "is no codec for this type", gk_tensor_kind(t), count[t->dtype]);
+        count[t->dtype] = 0;
+    }
+    return ok;
+}
+
 bool gk_values_report(gk_values *v, gk_err *err)
 {
     gk_catalog *c = v->c;
@@ -557,5 +584,5 @@ bool gk_values_report(gk_values *v, gk_err *err)
                  && report_repeated_slices(c, t, err);
         }
     }
-    return ok && report_identical(v, err);
+    return ok && report_opaque(c, err) && report_identical(v, err);
 }

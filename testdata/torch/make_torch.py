@@ -96,6 +96,13 @@ def main():
     add("beside.pt", {"model.embed": model["embed"]})
     save({"model": model, "holder": argparse.Namespace(w=[torch.ones(2)])}, "holder.pt")
     save({"model": model, "history": numpy.arange(6.0)}, "history.pt")
+    # lists and tuples of tensors, named by their place as in torch.nn.ParameterList
+    t = [torch.randn(2, 3), torch.randn(4), torch.randn(3, 5), torch.randn(2, 2)]
+    save({"a": [t[0], t[1]], "b": ({"c": t[2].t()}, [5, torch.nn.Parameter(t[3])]), "n": [1, 2.5, "x"], "e": [],
+          "o": [argparse.Namespace(lr=0.1)]}, "listed.pt")
+    add("listed.pt", {"a.0": t[0], "a.1": t[1], "b.0.c": t[2].t(), "b.1.1": t[3]})
+    save([t[0], (t[1], {"w": t[2]})], "list.pt")
+    add("list.pt", {"0": t[0], "1.0": t[1], "1.1.w": t[2]})
     with open(os.path.join(out, "golden.txt"), "w") as f:
         f.write("\n".join(golden) + "\n")
 

@@ -75,7 +75,7 @@ int main(int argc, char **argv)
     for (int i = 0; gk_kernels_nth(i) != NULL; i++)
         printf("  %8s  weighted  decode", gk_kernels_nth(i)->isa);
     printf("\n");
-    for (int t = GK_N_SAFETENSORS; t < GK_N_DTYPES; t++) {
+    for (int t = GK_N_SAFETENSORS; t < GK_N_CODED; t++) {
         const char *name = gk_dtype_get((gk_dtype)t)->name;
         if (argc > 1 && strcmp(argv[1], name) != 0)
             continue;
