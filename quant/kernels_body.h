@@ -514,6 +514,96 @@ static void measure(const float *w, const float *v, uint64_t n, gk_error_sums *s
     }
 }
 
+/* ---- figures ------------------------------------------------------------------ */
+
+typedef struct powers {
+    lanes sum, square, cube, fourth, least, most;
+} powers;
+
+INLINED void powers_of(powers *p, lanes w)
+{
+    const lanes size = absolute(w), square = mul(w, w);
+
+    p->least = lower(size, p->least);
+    p->most = upper(size, p->most);
+    p->sum = add(p->sum, w);
+    p->square = add(p->square, square);
+    p->cube = add(p->cube, mul(square, w));
+    p->fourth = add(p->fourth, mul(square, square));
+}
+
+static void count_small(const void *w, bool is_bf16, uint64_t n, float normal, gk_powers *p)
+{
+    float v[RUN];
+    uint32_t zero = 0, small = 0;
+
+    if (is_bf16)
+        bf16_to_f32(w, n, v);
+    else
+        memcpy(v, w, n * sizeof *v);
+    for (uint64_t i = 0; i < n; i++) {
+        zero += v[i] == 0;
+        small += v[i] < normal && v[i] > -normal;
+    }
+    p->zero += zero;
+    p->small += small - zero;
+}
+
+/* The last n < LANES; zeros after them add nothing. */
+INLINED lanes tail_of(const unsigned char *w, bool is_bf16, uint64_t n)
+{
+    const uint64_t size = is_bf16 ? 2 : 4;
+    float room[LANES] = {0};
+
+    memcpy(room, w, n * size);
+    return is_bf16 ? load_bf16(room) : load(room);
+}
+
+INLINED void powers_in(const unsigned char *w, bool is_bf16, uint64_t n, float normal,
+                       gk_powers *total)
+{
+    const uint64_t size = is_bf16 ? 2 : 4;
+    float most[LANES];
+    powers p = {.most = splat(total->most)};
+
+    for (uint64_t b = 0; b < n; b += RUN) {
+        const uint64_t end = n - b < RUN ? n : b + RUN;
+        uint64_t i = b;
+        p.sum = p.square = p.cube = p.fourth = splat(0);
+        p.least = splat(INFINITY);
+        for (; i + LANES <= end; i += LANES)
+            powers_of(&p, is_bf16 ? load_bf16(w + i * size)
+                                  : load((const float *)(const void *)(w + i * size)));
+        if (i < end)
+            powers_of(&p, tail_of(w + i * size, is_bf16, end - i));
+        (is_bf16 ? add_wide_paired : add_wide)(p.sum, total->sum);
+        (is_bf16 ? add_wide_paired : add_wide)(p.square, total->square);
+        (is_bf16 ? add_wide_paired : add_wide)(p.cube, total->cube);
+        (is_bf16 ? add_wide_paired : add_wide)(p.fourth, total->fourth);
+        if (any_above(splat(normal), p.least))
+            count_small(w + b * size, is_bf16, end - b, normal, total);
+    }
+    store(p.most, most);
+    for (int k = 0; k < LANES; k++)
+        total->most = most[k] > total->most ? most[k] : total->most;
+}
+
+static void powers_f32(const float *w, uint64_t n, float normal, gk_powers *p)
+{
+    powers_in((const unsigned char *)w, false, n, normal, p);
+}
+
+static void powers_bf16(const void *w, uint64_t n, float normal, gk_powers *p)
+{
+    powers_in(w, true, n, normal, p);
+}
+
+static void add_squares(const float *w, uint64_t n, float *sum)
+{
+    for (uint64_t i = 0; i < n; i++)
+        sum[i] += w[i] * w[i];
+}
+
 /* Eight lanes of double: index mod 8. */
 static void row_error(const float *w, const float *v, uint64_t n, double *err, double *sum)
 {
@@ -566,5 +656,8 @@ const gk_kernels KERNELS = {
     .errors = errors,
     .fit = fit,
     .measure = measure,
+    .powers_f32 = powers_f32,
+    .powers_bf16 = powers_bf16,
+    .add_squares = add_squares,
     .row_error = row_error,
 };
