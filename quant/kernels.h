@@ -30,13 +30,17 @@ typedef struct gk_error_sums {
     double error[4], square[4];
 } gk_error_sums;
 
-/* What finite floats come to: sums of their powers, as above; how many are zero, and how many less
- * than the smallest normal number but no zero; the largest magnitude. All zero is none. */
+/* Sums of the powers of floats, as above. */
 typedef struct gk_powers {
     double sum[4], square[4], cube[4], fourth[4];
+} gk_powers;
+
+/* How many floats are zero, how many less than the smallest normal number but no zero, and the
+ * largest magnitude: infinity or NaN where one is not finite. */
+typedef struct gk_extremes {
     uint64_t zero, small;
     float most;
-} gk_powers;
+} gk_extremes;
 
 /* What a weight w of a group costs under each of so many scales: row rne(w * factor) +
  * GK_COST_ROWS / 2, for |w * factor| < GK_COST_ROWS / 2. */
@@ -102,10 +106,12 @@ typedef struct gk_kernels {
     /* Sums grow by what n weights became: v. */
     void (*measure)(const float *w, const float *v, uint64_t n, gk_error_sums *sums);
 
-    /* p grows by n weights; `normal` is the smallest normal number. Where one is no finite number
-     * its sums are none, and are no more than that. */
-    void (*powers_f32)(const float *w, uint64_t n, float normal, gk_powers *p);
-    void (*powers_bf16)(const void *w, uint64_t n, float normal, gk_powers *p);
+    /* e grows by n weights; `normal` is the smallest normal number of their type, or 0. */
+    void (*extremes_f32)(const float *w, uint64_t n, float normal, gk_extremes *e);
+    void (*extremes_bf16)(const void *w, uint64_t n, float normal, gk_extremes *e);
+
+    /* p grows by n finite weights. */
+    void (*powers)(const float *w, uint64_t n, gk_powers *p);
 
     /* sum [n] += w^2 */
     void (*add_squares)(const float *w, uint64_t n, float *sum);

@@ -516,25 +516,33 @@ static void measure(const float *w, const float *v, uint64_t n, gk_error_sums *s
 
 /* ---- figures ------------------------------------------------------------------ */
 
-typedef struct powers {
-    lanes sum, square, cube, fourth, least, most;
-} powers;
-
-INLINED void powers_of(powers *p, lanes w)
+/* The least and largest magnitude of n > 0, as bits of f32. Floats have the order of their bits. */
+INLINED void extremes_of(const unsigned char *w, bool is_bf16, uint64_t n, uint32_t *least,
+                         uint32_t *most)
 {
-    const lanes size = absolute(w), square = mul(w, w);
+    uint16_t low16 = UINT16_MAX, high16 = 0, half;
+    uint32_t low = UINT32_MAX, high = 0, whole;
 
-    p->least = lower(size, p->least);
-    p->most = upper(size, p->most);
-    p->sum = add(p->sum, w);
-    p->square = add(p->square, square);
-    p->cube = add(p->cube, mul(square, w));
-    p->fourth = add(p->fourth, mul(square, square));
+    for (uint64_t i = 0; is_bf16 && i < n; i++) {
+        memcpy(&half, w + 2 * i, 2);
+        half &= 0x7FFF;
+        low16 = half < low16 ? half : low16;
+        high16 = half > high16 ? half : high16;
+    }
+    for (uint64_t i = 0; !is_bf16 && i < n; i++) {
+        memcpy(&whole, w + 4 * i, 4);
+        whole &= 0x7FFFFFFF;
+        low = whole < low ? whole : low;
+        high = whole > high ? whole : high;
+    }
+    *least = is_bf16 ? (uint32_t)low16 << 16 : low;
+    *most = is_bf16 ? (uint32_t)high16 << 16 : high;
 }
 
-static void count_small(const void *w, bool is_bf16, uint64_t n, float normal, gk_powers *p)
+static void count_small(const void *w, bool is_bf16, uint64_t n, float normal,
+                        gk_extremes *e)
 {
-    float v[RUN];
+    float v[BLOCK];
     uint32_t zero = 0, small = 0;
 
     if (is_bf16)
@@ -545,57 +553,56 @@ static void count_small(const void *w, bool is_bf16, uint64_t n, float normal, g
         zero += v[i] == 0;
         small += v[i] < normal && v[i] > -normal;
     }
-    p->zero += zero;
-    p->small += small - zero;
+    e->zero += zero;
+    e->small += small > zero ? small - zero : 0;
 }
 
-/* The last n < LANES; zeros after them add nothing. */
-INLINED lanes tail_of(const unsigned char *w, bool is_bf16, uint64_t n)
+INLINED void extremes_in(const unsigned char *w, bool is_bf16, uint64_t n, float normal,
+                         gk_extremes *e)
 {
     const uint64_t size = is_bf16 ? 2 : 4;
-    float room[LANES] = {0};
+    uint32_t normal_bits, most_bits, least, most;
 
-    memcpy(room, w, n * size);
-    return is_bf16 ? load_bf16(room) : load(room);
+    memcpy(&normal_bits, &normal, 4);
+    memcpy(&most_bits, &e->most, 4);
+    for (uint64_t b = 0; b < n; b += BLOCK) {
+        const uint64_t len = n - b < BLOCK ? n - b : BLOCK;
+        extremes_of(w + b * size, is_bf16, len, &least, &most);
+        most_bits = most > most_bits ? most : most_bits;
+        if (least < normal_bits || least == 0)
+            count_small(w + b * size, is_bf16, len, normal, e);
+    }
+    memcpy(&e->most, &most_bits, 4);
 }
 
-INLINED void powers_in(const unsigned char *w, bool is_bf16, uint64_t n, float normal,
-                       gk_powers *total)
+static void extremes_f32(const float *w, uint64_t n, float normal, gk_extremes *e)
 {
-    const uint64_t size = is_bf16 ? 2 : 4;
-    float most[LANES];
-    powers p = {.most = splat(total->most)};
+    extremes_in((const unsigned char *)w, false, n, normal, e);
+}
 
+static void extremes_bf16(const void *w, uint64_t n, float normal, gk_extremes *e)
+{
+    extremes_in(w, true, n, normal, e);
+}
+
+static void powers(const float *w, uint64_t n, gk_powers *total)
+{
     for (uint64_t b = 0; b < n; b += RUN) {
         const uint64_t end = n - b < RUN ? n : b + RUN;
-        uint64_t i = b;
-        p.sum = p.square = p.cube = p.fourth = splat(0);
-        p.least = splat(INFINITY);
-        for (; i + LANES <= end; i += LANES)
-            powers_of(&p, is_bf16 ? load_bf16(w + i * size)
-                                  : load((const float *)(const void *)(w + i * size)));
-        if (i < end)
-            powers_of(&p, tail_of(w + i * size, is_bf16, end - i));
-        (is_bf16 ? add_wide_paired : add_wide)(p.sum, total->sum);
-        (is_bf16 ? add_wide_paired : add_wide)(p.square, total->square);
-        (is_bf16 ? add_wide_paired : add_wide)(p.cube, total->cube);
-        (is_bf16 ? add_wide_paired : add_wide)(p.fourth, total->fourth);
-        if (any_above(splat(normal), p.least))
-            count_small(w + b * size, is_bf16, end - b, normal, total);
+        lanes sum = splat(0), square = sum, cube = sum, fourth = sum;
+        for (uint64_t i = b; i < end; i += LANES) {
+            const lanes a = end - i < LANES ? load_tail(w + i, end - i) : load(w + i);
+            const lanes s = mul(a, a);
+            sum = add(sum, a);
+            square = add(square, s);
+            cube = add(cube, mul(s, a));
+            fourth = add(fourth, mul(s, s));
+        }
+        add_wide(sum, total->sum);
+        add_wide(square, total->square);
+        add_wide(cube, total->cube);
+        add_wide(fourth, total->fourth);
     }
-    store(p.most, most);
-    for (int k = 0; k < LANES; k++)
-        total->most = most[k] > total->most ? most[k] : total->most;
-}
-
-static void powers_f32(const float *w, uint64_t n, float normal, gk_powers *p)
-{
-    powers_in((const unsigned char *)w, false, n, normal, p);
-}
-
-static void powers_bf16(const void *w, uint64_t n, float normal, gk_powers *p)
-{
-    powers_in(w, true, n, normal, p);
 }
 
 static void add_squares(const float *w, uint64_t n, float *sum)
@@ -656,8 +663,9 @@ const gk_kernels KERNELS = {
     .errors = errors,
     .fit = fit,
     .measure = measure,
-    .powers_f32 = powers_f32,
-    .powers_bf16 = powers_bf16,
+    .extremes_f32 = extremes_f32,
+    .extremes_bf16 = extremes_bf16,
+    .powers = powers,
     .add_squares = add_squares,
     .row_error = row_error,
 };

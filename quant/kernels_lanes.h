@@ -214,15 +214,7 @@ static inline lanes mul(lanes a, lanes b) { EACH(a.v[i] * b.v[i]); }
 static inline lanes div16(lanes a, lanes b) { EACH(a.v[i] / b.v[i]); }
 static inline lanes lower(lanes a, lanes b) { EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
 static inline lanes upper(lanes a, lanes b) { EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
-static inline lanes absolute(lanes a) { EACH(__builtin_fabsf(a.v[i])); }
 #undef EACH
-static inline bool any_above(lanes a, lanes b)
-{
-    for (int i = 0; i < LANES; i++)
-        if (a.v[i] > b.v[i])
-            return true;
-    return false;
-}
 static inline void store(lanes a, float *out) { memcpy(out, a.v, sizeof a.v); }
 static inline lanes load_bf16(const void *p)
 {
