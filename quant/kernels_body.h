@@ -539,19 +539,22 @@ INLINED void extremes_of(const unsigned char *w, bool is_bf16, uint64_t n, uint3
     *most = is_bf16 ? (uint32_t)high16 << 16 : high;
 }
 
-static void count_small(const void *w, bool is_bf16, uint64_t n, float normal,
+/* By their bits: zeros, and what is below `normal`. */
+static void count_small(const unsigned char *w, bool is_bf16, uint64_t n, uint32_t normal,
                         gk_extremes *e)
 {
-    float v[BLOCK];
-    uint32_t zero = 0, small = 0;
+    uint32_t zero = 0, small = 0, whole;
+    uint16_t half;
 
-    if (is_bf16)
-        bf16_to_f32(w, n, v);
-    else
-        memcpy(v, w, n * sizeof *v);
-    for (uint64_t i = 0; i < n; i++) {
-        zero += v[i] == 0;
-        small += v[i] < normal && v[i] > -normal;
+    for (uint64_t i = 0; is_bf16 && i < n; i++) {
+        memcpy(&half, w + 2 * i, 2);
+        zero += (half & 0x7FFF) == 0;
+        small += (uint32_t)(half & 0x7FFF) << 16 < normal;
+    }
+    for (uint64_t i = 0; !is_bf16 && i < n; i++) {
+        memcpy(&whole, w + 4 * i, 4);
+        zero += (whole & 0x7FFFFFFF) == 0;
+        small += (whole & 0x7FFFFFFF) < normal;
     }
     e->zero += zero;
     e->small += small > zero ? small - zero : 0;
@@ -570,7 +573,7 @@ INLINED void extremes_in(const unsigned char *w, bool is_bf16, uint64_t n, float
         extremes_of(w + b * size, is_bf16, len, &least, &most);
         most_bits = most > most_bits ? most : most_bits;
         if (least < normal_bits || least == 0)
-            count_small(w + b * size, is_bf16, len, normal, e);
+            count_small(w + b * size, is_bf16, len, normal_bits, e);
     }
     memcpy(&e->most, &most_bits, 4);
 }

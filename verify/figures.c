@@ -10,7 +10,7 @@
 
 #define CHUNK        1024 /* values that are f32 at once: whole blocks, and runs of the kernels */
 #define SAMPLE_ROWS  256
-#define MOST_STRIDE  16
+#define MOST_STRIDE  32
 #define MOST_COLUMNS (UINT64_C(1) << 20) /* of wider ones none is looked at alone */
 #define FEW_ROWS     32                  /* too few to tell a column from another  */
 #define TABLES       4 /* of counts, so that equal exponents in a row wait for no store */
@@ -337,7 +337,8 @@ static void set_channels(const gk_sketch *const *run, uint64_t n, gk_figures *ou
                 keep_wide(&all, column, square);
         }
     for (int k = 0; k < all.n_wide; k++) {
-        const double ratio = sqrt(all.wide[k].square * cols / all.square);
+        const double own = all.wide[k].square, others = all.square - own;
+        const double ratio = others > 0 ? sqrt(own * (cols - 1) / others) : 0;
         if (ratio >= GK_CHANNEL_TIMES)
             out->channel[out->n_channels++] = (gk_channel){all.wide[k].column, ratio};
     }

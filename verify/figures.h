@@ -1,7 +1,7 @@
 /* verify/figures.h - what the values of a tensor come to.
  *
  * Extremes, zeros, subnormals, NaN and infinities are those of every value. Moments, exponents
- * and columns are those of every stride-th row, stride = rows / 256 but at most 16 and at least 1:
+ * and columns are those of every stride-th row, stride = rows / 256 but at most 32 and at least 1:
  * a sample of 256 rows or more (or all there are), the same rows however the tensor is cut. Each
  * run of a tensor (verify/values.h) is summed by itself and in the order of its tiles, and runs
  * are added in their order, so that no
@@ -45,9 +45,9 @@ void gk_sketch_free(gk_sketch *s);
 /* ---- afterwards ---------------------------------------------------------------------- */
 
 #define GK_CHANNELS      8
-#define GK_CHANNEL_TIMES 8 /* as large as the tensor's an outlier's RMS is at least */
+#define GK_CHANNEL_TIMES 8 /* as large as that of the others an outlier's RMS is at least */
 
-/* An input column whose RMS stands far above that of the tensor. */
+/* An input column whose RMS stands far above that of all others. */
 typedef struct gk_channel {
     uint64_t column;
     double   ratio; /* of both */
