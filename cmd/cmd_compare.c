@@ -193,11 +193,12 @@ static void add_text(const job *j, const gk_comparison *c, gk_text *t)
 
     gk_table_print(&table, t, gk_table_width(), j->cli->color);
     gk_table_free(&table);
-    gk_text_printf(t, "\n%" PRIu64 " equal, %" PRIu64 " different, %" PRIu64 " only in A, %" PRIu64
+    gk_text_char(t, '\n');
+    add_accidents(&j->judged, t);
+    gk_text_printf(t, "%" PRIu64 " equal, %" PRIu64 " different, %" PRIu64 " only in A, %" PRIu64
                    " only in B; relative error over all %.3e\n",
                    c->equal, c->different, c->only_a, c->only_b, c->rel_error);
     add_derived(c, t);
-    add_accidents(&j->judged, t);
 }
 
 int cmd_compare(const gk_cli *cli)

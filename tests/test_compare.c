@@ -115,7 +115,8 @@ static void exchanged_tensors_are_named(void **state)
     fresh();
     for (int w = 1; w <= 3; w++)
         exchange(path_of(L0 MOE "2.w%d.weight", w), path_of(L0 MOE "5.w%d.weight", w));
-    expect("experts-exchanged", "experts 2 and 5 of layer 0 are exchanged", 6, L0 MOE "2.w3.weight");
+    expect("experts-exchanged", "experts 2 and 5 of layer 0 are exchanged", 6,
+           L0 MOE "2.w3.weight");
     fresh();
     exchange(L1 MOE "3.w1.weight", L1 MOE "3.w3.weight");
     expect("matrices-exchanged", "w1 and w3 are exchanged", 2, L1 MOE "3.w1.weight");
@@ -271,8 +272,8 @@ static void zero_and_stale_rows_are_named_with_their_place(void **state)
     memset(e.bytes + 2 * e.cols * 48, 0, 2 * e.cols * 20);
     const uint64_t from = e.off + 2 * e.cols * 48;
     edit_close(&e, true);
-    expect("zero", path_of("rows 48 to 67 are zero, the rest is as it should be, from byte %" PRIu64
-                           " of the file on", from), 1, name);
+    expect("zero", path_of("rows 48 to 67 have zeros, the rest is as it should be, from byte %" PRIu64
+                           " of " EDITED_FILE " on", from), 1, name);
     fresh();
     e = edit_open(MODEL, name);
     for (size_t i = 0; i < 2 * e.cols * 5; i += 2)
@@ -290,8 +291,8 @@ static void write_numbers(const char *path, const char *dtype, const void *v, si
 {
     char header[256];
     int len = snprintf(header, sizeof header,
-                       "{\"w\":{\"dtype\":\"%s\",\"shape\":[8,64],\"data_offsets\":[0,%zu]}}", dtype,
-                       n);
+                       "{\"w\":{\"dtype\":\"%s\",\"shape\":[8,64],\"data_offsets\":[0,%zu]}}",
+                       dtype, n);
     while (len % 8 != 0)
         header[len++] = ' ';
     unsigned char bytes[8 + sizeof header + 8 * 64 * 4];
@@ -391,7 +392,8 @@ static void accidents_are_seen_through_a_codec(void **state)
     remove_tree(WORK "/out");
     write_model(MODEL, "default = int4-g32\n", &o, WORK "/out");
     link_all(WORK "/out", MODEL);
-    expect("experts-exchanged", "experts 2 and 5 of layer 0 are exchanged", 6, L0 MOE "2.w3.weight");
+    expect("experts-exchanged", "experts 2 and 5 of layer 0 are exchanged", 6,
+           L0 MOE "2.w3.weight");
 }
 
 WORK_FOLDER(WORK)

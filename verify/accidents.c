@@ -106,8 +106,9 @@ static bool is_suspect(const gk_tensor_error *r)
 
 /* ---- one tensor by itself ------------------------------------------------------------- */
 
-/* The byte of b's file at which the first element stands that differs; GK_NO_OFF: none does. */
-static uint64_t byte_of(const gk_tensor_error *r)
+/* The byte of b's file (*file) at which the first element stands that differs; GK_NO_OFF: it
+ * is no element by itself. */
+static uint64_t byte_of(const judging *j, const gk_tensor_error *r, const char **file)
 {
     const gk_tensor *t = r->b;
     gk_part_room room;
@@ -120,6 +121,7 @@ static uint64_t byte_of(const gk_tensor_error *r)
         const uint64_t row = r->first_row - p->row, col = r->first_at - p->col;
         const uint64_t step = p->col_bytes > 0 ? p->col_bytes
                                                : gk_dtype_get(part->dtype)->block_bytes;
+        *file = j->b->input[p->stored->input].name;
         if (r->first_row >= p->row && row < p->n_rows && r->first_at >= p->col && col < p->n_cols
             && p->off < GK_FILE_TEXT)
             return p->off + row * p->row_bytes + col * step;
@@ -180,15 +182,16 @@ static bool judge_figures(judging *j, const gk_tensor_error *r, bool *told)
 static bool judge_rows(judging *j, const gk_tensor_error *r)
 {
     const bool coded = is_coded(r->a) || is_coded(r->b);
-    const uint64_t rows = gk_rows(r->a), cols = gk_cols(r->a), off = byte_of(r);
+    const char *file = NULL;
+    const uint64_t rows = gk_rows(r->a), cols = gk_cols(r->a), off = byte_of(j, r, &file);
     const uint64_t n = coded ? r->lost_rows : r->differ_rows;
     const uint64_t first = coded ? r->first_lost : r->first_row;
     const uint64_t last = coded ? r->last_lost : r->last_row;
-    const bool zero = r->zeros == n && !coded;
-    char from[64] = "", what[128];
+    const bool zero = r->not_zero == 0 && !coded;
+    char from[320] = "", what[128];
 
     if (off != GK_NO_OFF)
-        snprintf(from, sizeof from, ", from byte %" PRIu64 " of the file on", off);
+        snprintf(from, sizeof from, ", from byte %" PRIu64 " of %s on", off, file);
     if (n < rows && n > 0)
         snprintf(what, sizeof what, "%s %" PRIu64 " to %" PRIu64, "rows", first, last);
     else if (!coded && rows > 0 && r->last_col - r->first_col + 1 < cols)
@@ -198,7 +201,7 @@ static bool judge_rows(judging *j, const gk_tensor_error *r)
         return add(j, zero ? "zero" : "other-values", r->b->name,
                    zero ? "all values are zero" : "other values");
     return add(j, zero ? "zero" : "stale", r->b->name,
-               zero ? "%s are zero, the rest is as it should be%s"
+               zero ? "%s have zeros, the rest is as it should be%s"
                     : "%s differ, the rest does not%s", what, from);
 }
 

@@ -22,16 +22,15 @@ static void look_at_row(const float *a, const float *b, uint64_t n, uint64_t row
                         gk_tensor_error *out)
 {
     uint64_t first = n, last = 0;
-    bool zero = true;
 
     for (uint64_t i = 0; i < n; i++) {
         const uint32_t x = gk_load_u32(&a[i]), y = gk_load_u32(&b[i]);
-        zero &= b[i] == 0;
         out->overflow += isinf(b[i]) && isfinite(a[i]) && fabsf(a[i]) >= 65504;
         out->not_truncated += (x & 0xFFFF0000) != y;
         out->not_rounded += ((x + 0x7FFF + (x >> 16 & 1)) & 0xFFFF0000) != y;
         if (a[i] == b[i] || (a[i] != a[i] && b[i] != b[i]))
             continue;
+        out->not_zero += b[i] != 0;
         first = gk_min(first, i);
         last = i;
     }
@@ -42,7 +41,6 @@ static void look_at_row(const float *a, const float *b, uint64_t n, uint64_t row
     out->last_row = row;
     out->first_col = gk_min(out->first_col, first);
     out->last_col = gk_max(out->last_col, last);
-    out->zeros += zero;
 }
 
 /* Row by row, so that totals do not depend on tiles. A NaN on both sides is equal. */

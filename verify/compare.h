@@ -22,7 +22,7 @@ typedef struct gk_tensor_error {
     uint64_t first_col, last_col, first_at;    /* of all of them; in the first row   */
     uint64_t lost_rows, first_lost, last_lost; /* whose error is half of them, or more */
     double   lost;          /* the error of those                                    */
-    uint64_t zeros;         /* rows that differ and are all zero in b                */
+    uint64_t not_zero;      /* elements that differ and are no zeros in b            */
     uint64_t overflow;      /* infinities in b for numbers of a that f16 cannot hold */
     uint64_t not_truncated, not_rounded; /* b is not a cut off, or rounded, to bf16  */
 } gk_tensor_error;
