@@ -272,8 +272,9 @@ static void zero_and_stale_rows_are_named_with_their_place(void **state)
     memset(e.bytes + 2 * e.cols * 48, 0, 2 * e.cols * 20);
     const uint64_t from = e.off + 2 * e.cols * 48;
     edit_close(&e, true);
-    expect("zero", path_of("rows 48 to 67 have zeros, the rest is as it should be, from byte %" PRIu64
-                           " of " EDITED_FILE " on", from), 1, name);
+    expect("zero",
+           path_of("rows 48 to 67 have zeros, the rest is as it should be, from byte %" PRIu64
+                   " of " EDITED_FILE " on", from), 1, name);
     fresh();
     e = edit_open(MODEL, name);
     for (size_t i = 0; i < 2 * e.cols * 5; i += 2)
