@@ -397,6 +397,36 @@ static void accidents_are_seen_through_a_codec(void **state)
            L0 MOE "2.w3.weight");
 }
 
+/* Whatever allocation fails while accidents are looked for: an error, nothing else. */
+static void any_allocation_may_fail(void **state)
+{
+    (void)state;
+    const gk_compare_options o = {.threads = 1};
+    gk_err err = {0};
+    gk_judgement judged;
+    gk_comparison c;
+    bool ok = false;
+    int64_t n = 0;
+    fresh();
+    exchange(L0 MOE "2.w1.weight", L0 MOE "5.w1.weight");
+    edit_scale(MODEL, L1 MOE "2.w2.weight", 3);
+    gk_catalog *a = gk_model_open(SMALL, &err), *b = gk_model_open(MODEL, &err);
+    assert_ok(a != NULL && b != NULL && gk_compare(a, b, &o, &c, &err), err);
+    for (; !ok && n < 100000; n++) {
+        err = (gk_err){0};
+        gk_alloc_fail_after(n);
+        ok = gk_compare_judge(a, b, &c, NULL, &judged, &err);
+        gk_alloc_fail_after(-1);
+        assert_true(ok || err.code == GK_ERR_NOMEM);
+        assert_true(!ok || judged.n == 2);
+        gk_judgement_free(&judged);
+    }
+    assert_true(ok && n > 20);
+    gk_comparison_free(&c);
+    gk_catalog_close(a);
+    gk_catalog_close(b);
+}
+
 WORK_FOLDER(WORK)
 
 int main(void)
@@ -414,6 +444,7 @@ int main(void)
         cmocka_unit_test(a_copy_is_equal_to_the_bit),
         cmocka_unit_test(what_was_written_in_another_format_has_no_accident),
         cmocka_unit_test(accidents_are_seen_through_a_codec),
+        cmocka_unit_test(any_allocation_may_fail),
     };
 
     return cmocka_run_group_tests(tests, open_work, close_work);

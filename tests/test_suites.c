@@ -109,8 +109,8 @@ static bool is_usable(void)
 static void visit_header(const char *name, const char *text, size_t n)
 {
     size_t len;
-    char *header = between("{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2],\"x\":", text,
-                           n, "}}", &len);
+    char *header = between("{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2],\"x\":",
+                           text, n, "}}", &len);
 
     write_file(header, len, 2);
     check_verdict(name, is_usable(), "a value of a safetensors header");

@@ -96,7 +96,7 @@ static bool is_suspect(const gk_tensor_error *r)
 {
     if (!r->comparable || r->equal)
         return false;
-    if (!is_coded(r->a) && !is_coded(r->b))
+    if (!r->coded)
         return !(r->rel_error <= GK_PLAIN_ERROR);
     /* small rows may vanish beside large ones */
     return !(r->rel_error <= GK_CODED_ERROR)
@@ -145,7 +145,7 @@ static bool look_at_order(judging *j, const gk_tensor_error *r, bool *turned)
     const gk_dtype dtype = (gk_dtype)r->a->dtype;
     const uint64_t bytes = gk_row_bytes(dtype, gk_cols(r->a));
 
-    *turned = r->a->dtype == r->b->dtype && !is_coded(r->a) && !is_coded(r->b);
+    *turned = r->a->dtype == r->b->dtype && !r->coded;
     if (!*turned)
         return true;
     unsigned char *buf = gk_alloc(2 * bytes, 1, j->err);
@@ -164,7 +164,7 @@ static bool look_at_order(judging *j, const gk_tensor_error *r, bool *turned)
 static bool judge_figures(judging *j, const gk_tensor_error *r, bool *told)
 {
     const char *name = r->b->name;
-    const bool coded = is_coded(r->a) || is_coded(r->b);
+    const bool coded = r->coded;
 
     *told = true;
     if (r->overflow > 0)
@@ -181,7 +181,7 @@ static bool judge_figures(judging *j, const gk_tensor_error *r, bool *told)
 
 static bool judge_rows(judging *j, const gk_tensor_error *r)
 {
-    const bool coded = is_coded(r->a) || is_coded(r->b);
+    const bool coded = r->coded;
     const char *file = NULL;
     const uint64_t rows = gk_rows(r->a), cols = gk_cols(r->a), off = byte_of(j, r, &file);
     const uint64_t n = coded ? r->lost_rows : r->differ_rows;
@@ -199,7 +199,8 @@ static bool judge_rows(judging *j, const gk_tensor_error *r)
                  r->last_col);
     else
         return add(j, zero ? "zero" : "other-values", r->b->name,
-                   zero ? "all values are zero" : "other values");
+                   zero ? "all values are zero"
+                        : "values differ by more than a rounding or a codec explains");
     return add(j, zero ? "zero" : "stale", r->b->name,
                zero ? "%s have zeros, the rest is as it should be%s"
                     : "%s differ, the rest does not%s", what, from);

@@ -64,7 +64,7 @@ static void add_row(const float *a, const float *b, uint64_t n, uint64_t index, 
     s->square_a += square;
     s->square_b += square_b;
     s->dot += dot;
-    if (differ)
+    if (differ && !row->coded)
         look_at_row(a, b, n, index, row);
     if (differ && !(error <= square / 2)) {
         row->first_lost = row->lost_rows++ == 0 ? index : row->first_lost;
@@ -93,12 +93,18 @@ static bool open_side(side *s, const gk_tensor *t, gk_err *err)
     return s->v != NULL && s->scratch != NULL;
 }
 
+static bool is_coded(const gk_tensor *t)
+{
+    return t->scheme != NULL || gk_dtype_is_block((gk_dtype)t->dtype);
+}
+
 static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
                         const gk_compare_options *o, gk_err *err)
 {
     const uint64_t rows = tile_rows(row->a);
     bool ok = open_side(x, row->a, err) && open_side(y, row->b, err);
 
+    row->coded = is_coded(row->a) || is_coded(row->b);
     row->same_bits = row->a->dtype == row->b->dtype && row->a->scheme == NULL
                      && row->b->scheme == NULL;
 
