@@ -287,6 +287,13 @@ static bool find_order(window *a, window *b, bool is_rows, uint64_t n, gk_place 
     return true;
 }
 
+static void add_place(gk_place *list, int *len, gk_place_kind kind, uint64_t n)
+{
+    const gk_place place = {.kind = kind, .n = n};
+
+    list[(*len)++] = place;
+}
+
 /* Places without an order of blocks, in `out`; returns how many. */
 static int list_places(const gk_place_pair *p, uint64_t heads, gk_place out[32])
 {
@@ -295,16 +302,16 @@ static int list_places(const gk_place_pair *p, uint64_t heads, gk_place out[32])
     int n = 0;
 
     if (gk_rows(p->b) == cols && cols > 1 && rows > 1)
-        out[n++] = (gk_place){.kind = GK_PLACE_TRANSPOSED, .n = 1};
+        add_place(out, &n, GK_PLACE_TRANSPOSED, 1);
     if (same && heads > 0 && rows % heads == 0 && rows / heads % 2 == 0) {
-        out[n++] = (gk_place){.kind = GK_PLACE_ROPE, .n = heads};
-        out[n++] = (gk_place){.kind = GK_PLACE_UNROPE, .n = heads};
+        add_place(out, &n, GK_PLACE_ROPE, heads);
+        add_place(out, &n, GK_PLACE_UNROPE, heads);
     }
     for (uint64_t k = 2; k <= GK_PLACE_BLOCKS; k *= 2) {
         if (cols % k == 0 && (same || gk_rows(p->b) == rows * k))
-            out[n++] = (gk_place){.kind = GK_PLACE_JOINED_ROWS, .n = k};
+            add_place(out, &n, GK_PLACE_JOINED_ROWS, k);
         if (rows % k == 0 && (same || gk_rows(p->b) * k == rows))
-            out[n++] = (gk_place){.kind = GK_PLACE_JOINED_COLS, .n = k};
+            add_place(out, &n, GK_PLACE_JOINED_COLS, k);
     }
     return n;
 }
