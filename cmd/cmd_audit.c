@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/figures_report.h"
 #include "cmd/input.h"
 #include "cmd/page.h"
 #include "cmd/progress.h"
@@ -17,6 +18,7 @@ typedef struct job {
     const gk_cli *cli;
     gk_catalog   *c;
     gk_sums       sums;
+    gk_figure_table figures;
     uint64_t      parameters, bytes;
 } job;
 
@@ -49,6 +51,7 @@ static bool examine(job *j, gk_err *err)
         .values = values,
         .sums = gk_cli_has(j->cli, GK_OPT_NO_CHECKSUMS) ? NULL : &j->sums,
         .keep_going = gk_cli_has(j->cli, GK_OPT_KEEP_GOING),
+        .figures = &j->figures,
         .threads = j->cli->threads,
         .stop = gk_cli_stop(),
         .progress = on_progress,
@@ -127,6 +130,7 @@ static void add_json(const job *j, bool clean, gk_text *t)
         gk_json_close(t, '}');
     }
     gk_json_close(t, ']');
+    gk_figures_json(&j->figures, t);
     gk_json_close(t, '}');
     gk_text_free(&text);
 }
@@ -210,6 +214,7 @@ static void add_text(const job *j, bool clean, gk_text *t)
                        : has_opaque(j->c)                   ? ", all values that were read finite"
                                                             : ", all values finite",
                        j->sums.n_expected > 0 ? ", checksums equal" : "");
+    gk_figures_text(&j->figures, t);
     add_sources(j, t);
     gk_text_free(&text);
 }
@@ -251,7 +256,8 @@ static bool write_page(const job *j, bool clean, gk_err *err)
         gk_page_heading(&t, "Findings");
         gk_page_table(&t, &table);
     }
-    const bool ok = gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), err);
+    const bool ok = gk_figures_page(&j->figures, &t, err)
+                    && gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), err);
     gk_table_free(&table);
     gk_text_free(&text);
     gk_text_free(&t);
@@ -296,6 +302,7 @@ int cmd_audit(const gk_cli *cli)
     }
     gk_text_free(&out);
     gk_sums_free(&j.sums);
+    gk_figure_table_free(&j.figures);
     gk_catalog_close(j.c);
     return status;
 }

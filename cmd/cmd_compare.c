@@ -7,12 +7,13 @@
 #include "cmd/progress.h"
 #include "cmd/table.h"
 #include "formats/pattern.h"
-#include "verify/compare.h"
+#include "verify/accidents.h"
 
 typedef struct job {
     const gk_cli *cli;
     gk_catalog   *a, *b;
     gk_pattern   *pattern;
+    gk_judgement  judged;
     gk_err       *err;
 } job;
 
@@ -31,9 +32,52 @@ static void on_progress(void *context, uint64_t bytes, const char *tensor)
     gk_progress_add(bytes);
 }
 
+static void add_accidents_json(const gk_judgement *judged, gk_text *t)
+{
+    gk_json_string(t, "verdict", judged->verdict);
+    gk_json_open(t, "accidents", '[');
+    for (uint64_t i = 0; i < judged->n; i++) {
+        const gk_accident *r = &judged->row[i];
+        gk_json_open(t, NULL, '{');
+        gk_json_string(t, "kind", r->kind);
+        gk_json_string(t, "text", r->text);
+        gk_json_open(t, "tensors", '[');
+        for (uint64_t k = 0; k < r->n; k++)
+            gk_json_string(t, NULL, r->tensor[k]);
+        gk_json_close(t, ']');
+        gk_json_close(t, '}');
+    }
+    gk_json_close(t, ']');
+}
+
+/* The tensors of an accident: three of them, and how many more. */
+static void add_tensors(const gk_accident *r, gk_text *t)
+{
+    for (uint64_t k = 0; k < r->n && k < 3; k++) {
+        gk_text_str(t, k > 0 ? ", " : ": ");
+        gk_text_escaped(t, r->tensor[k], strlen(r->tensor[k]));
+    }
+    if (r->n > 3)
+        gk_text_printf(t, " and %" PRIu64 " more", r->n - 3);
+}
+
+static void add_accidents(const gk_judgement *judged, gk_text *t)
+{
+    gk_text_str(t, "verdict: ");
+    gk_text_escaped(t, judged->verdict, strlen(judged->verdict));
+    gk_text_char(t, '\n');
+    for (uint64_t i = 0; i < judged->n; i++) {
+        gk_text_str(t, "  ");
+        gk_text_escaped(t, judged->row[i].text, strlen(judged->row[i].text));
+        add_tensors(&judged->row[i], t);
+        gk_text_char(t, '\n');
+    }
+}
+
 static void add_json(const job *j, const gk_comparison *c, gk_text *t)
 {
     gk_cli_json(j->cli, t);
+    add_accidents_json(&j->judged, t);
     gk_json_open(t, "tensors", '[');
     for (uint64_t i = 0; i < c->n; i++) {
         const gk_tensor_error *r = &c->row[i];
@@ -110,10 +154,11 @@ static gk_table fill_table(const gk_comparison *c)
 
 static bool write_page(const job *j, const gk_comparison *c, gk_err *err)
 {
-    gk_table table = fill_table(c);
-    gk_text t = {0};
+    static const gk_column columns[] = {{"what", false, false}, {"tensors of B", false, false}};
+    gk_table table = fill_table(c), accidents = {.column = columns, .n_columns = 2};
+    gk_text t = {0}, list = {0};
 
-    gk_page_begin(&t, j->cli, NULL, true);
+    gk_page_begin(&t, j->cli, j->judged.verdict, j->judged.n == 0);
     gk_page_fact(&t, "relative error over all", "%.6e", c->rel_error);
     gk_page_fact(&t, "equal", "%" PRIu64, c->equal);
     gk_page_fact(&t, "different", "%" PRIu64, c->different);
@@ -121,10 +166,23 @@ static bool write_page(const job *j, const gk_comparison *c, gk_err *err)
     gk_page_fact(&t, "only in B", "%" PRIu64, c->only_b);
     if (c->derived > 0)
         gk_page_fact(&t, "derived", "%" PRIu64, c->derived);
+    if (j->judged.n > 0) {
+        gk_page_heading(&t, "What happened");
+        for (uint64_t i = 0; i < j->judged.n; i++) {
+            gk_text_clear(&list);
+            add_tensors(&j->judged.row[i], &list);
+            gk_table_cell(&accidents, j->judged.row[i].text);
+            gk_table_cell(&accidents, list.len > 2 ? list.data + 2 : "");
+        }
+        t.failed |= list.failed;
+        gk_page_table(&t, &accidents);
+    }
     gk_page_heading(&t, "Tensors");
     gk_page_table(&t, &table);
     const bool ok = gk_page_end(&t, gk_cli_string(j->cli, GK_OPT_HTML), err);
     gk_table_free(&table);
+    gk_table_free(&accidents);
+    gk_text_free(&list);
     gk_text_free(&t);
     return ok;
 }
@@ -135,7 +193,9 @@ static void add_text(const job *j, const gk_comparison *c, gk_text *t)
 
     gk_table_print(&table, t, gk_table_width(), j->cli->color);
     gk_table_free(&table);
-    gk_text_printf(t, "\n%" PRIu64 " equal, %" PRIu64 " different, %" PRIu64 " only in A, %" PRIu64
+    gk_text_char(t, '\n');
+    add_accidents(&j->judged, t);
+    gk_text_printf(t, "%" PRIu64 " equal, %" PRIu64 " different, %" PRIu64 " only in A, %" PRIu64
                    " only in B; relative error over all %.3e\n",
                    c->equal, c->different, c->only_a, c->only_b, c->rel_error);
     add_derived(c, t);
@@ -178,7 +238,8 @@ int cmd_compare(const gk_cli *cli)
         for (uint64_t i = 0; i < j.a->n_tensors; i++)
             bytes += gk_tensor_bytes(&j.a->tensor[i]);
         gk_progress_begin(cli, "comparing", GK_UNIT_BYTES, bytes);
-        ok = gk_compare(j.a, j.b, &options, &c, &err);
+        ok = gk_compare(j.a, j.b, &options, &c, &err)
+             && gk_compare_judge(j.a, j.b, &c, gk_cli_stop(), &j.judged, &err);
         gk_progress_end();
     }
     if (ok && late.code != GK_OK) {
@@ -200,6 +261,7 @@ int cmd_compare(const gk_cli *cli)
                || !was_read(&j, &c, &err)))
         status = gk_cli_fail(cli, &err);
     gk_text_free(&out);
+    gk_judgement_free(&j.judged);
     gk_comparison_free(&c);
     gk_pattern_free(j.pattern);
     gk_catalog_close(j.a);

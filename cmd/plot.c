@@ -272,3 +272,43 @@ void gk_plot_heat(gk_text *t, const char *title, const char *row, const char *co
                    (LEFT + WIDTH - RIGHT) / 2, TOP + high * (double)n_rows + 34, col,
                    TOP + high * (double)n_rows + 15, row);
 }
+
+#define STRIP      18.0 /* high */
+#define STRIP_LEFT 196.0
+
+void gk_plot_strips(gk_text *t, const char *title, const char *const *name, const char *col,
+                    const char *what, const double *value, uint64_t n_rows, uint64_t n_cols,
+                    double full)
+{
+    const double wide = (WIDTH - STRIP_LEFT - RIGHT) / (double)gk_max(n_cols, 8);
+    const uint64_t every = gk_div_up(n_cols, 8);
+    const double bottom = TOP + STRIP * (double)n_rows;
+
+    if (n_rows == 0 || n_cols == 0)
+        return;
+    begin_figure(t, title, bottom + BOTTOM);
+    for (uint64_t r = 0; r < n_rows; r++) {
+        const double y = TOP + STRIP * (double)r;
+        gk_text_printf(t, "<text x=\"%.0f\" y=\"%.1f\" class=\"e\">", STRIP_LEFT - 6, y + 13);
+        html(t, name[r]);
+        gk_text_str(t, "</text>\n");
+        for (uint64_t c = 0; c < n_cols; c++) {
+            const double v = value[r * n_cols + c];
+            if (!isfinite(v))
+                continue;
+            gk_text_printf(t,
+                           "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"%s "
+                           "fill-opacity=\"%.2f\"><title>",
+                           STRIP_LEFT + wide * (double)c, y, wide - fmin(1, wide / 8), STRIP - 2,
+                           v < 0 ? " class=\"below\"" : "",
+                           fmin(1, fmax(0.08, fabs(v) / full)));
+            html(t, name[r]);
+            gk_text_printf(t, ", %s %" PRIu64 ": %s %.3g</title></rect>", col, c, what, exp2(v));
+        }
+    }
+    for (uint64_t c = 0; c < n_cols; c += every)
+        gk_text_printf(t, "<text x=\"%.1f\" y=\"%.1f\" class=\"m\">%" PRIu64 "</text>\n",
+                       STRIP_LEFT + wide * ((double)c + 0.5), bottom + 15, c);
+    gk_text_printf(t, "<text x=\"%.1f\" y=\"%.1f\" class=\"e\">%s</text></svg></figure>\n",
+                   STRIP_LEFT - 6, bottom + 15, col);
+}

@@ -44,6 +44,12 @@ void gk_plot_lines(gk_text *t, const gk_plot *p);
 void gk_plot_heat(gk_text *t, const char *title, const char *row, const char *col,
                   const double *value, uint64_t n_rows, uint64_t n_cols, double full);
 
+/* The same with rows that have names; a value that is no number has no field, and one below 0 is
+ * another colour. what: of what the tooltips tell. */
+void gk_plot_strips(gk_text *t, const char *title, const char *const *name, const char *col,
+                    const char *what, const double *value, uint64_t n_rows, uint64_t n_cols,
+                    double full);
+
 /* Adds text for HTML: escaped, what a terminal could obey, too. */
 void gk_html_text(gk_text *t, const char *s, uint64_t len);
 

@@ -30,6 +30,18 @@ typedef struct gk_error_sums {
     double error[4], square[4];
 } gk_error_sums;
 
+/* Sums of the powers of floats, as above. */
+typedef struct gk_powers {
+    double sum[4], square[4], cube[4], fourth[4];
+} gk_powers;
+
+/* How many floats are zero, how many less than the smallest normal number but no zero, and the
+ * largest magnitude: infinity or NaN where one is not finite. */
+typedef struct gk_extremes {
+    uint64_t zero, small;
+    float most;
+} gk_extremes;
+
 /* What a weight w of a group costs under each of so many scales: row rne(w * factor) +
  * GK_COST_ROWS / 2, for |w * factor| < GK_COST_ROWS / 2. */
 #define GK_COST_ROWS   512
@@ -93,6 +105,16 @@ typedef struct gk_kernels {
 
     /* Sums grow by what n weights became: v. */
     void (*measure)(const float *w, const float *v, uint64_t n, gk_error_sums *sums);
+
+    /* e grows by n weights; `normal` is the smallest normal number of their type, or 0. */
+    void (*extremes_f32)(const float *w, uint64_t n, float normal, gk_extremes *e);
+    void (*extremes_bf16)(const void *w, uint64_t n, float normal, gk_extremes *e);
+
+    /* p grows by n finite weights. */
+    void (*powers)(const float *w, uint64_t n, gk_powers *p);
+
+    /* sum [n] += w^2 */
+    void (*add_squares)(const float *w, uint64_t n, float *sum);
 
     /* *err = sum (w - v)^2, *sum = sum w^2, in double. */
     void (*row_error)(const float *w, const float *v, uint64_t n, double *err, double *sum);

@@ -514,6 +514,106 @@ static void measure(const float *w, const float *v, uint64_t n, gk_error_sums *s
     }
 }
 
+/* ---- figures ------------------------------------------------------------------ */
+
+/* The least and largest magnitude of n > 0, as bits of f32. Floats have the order of their bits. */
+INLINED void extremes_of(const unsigned char *w, bool is_bf16, uint64_t n, uint32_t *least,
+                         uint32_t *most)
+{
+    uint16_t low16 = UINT16_MAX, high16 = 0, half;
+    uint32_t low = UINT32_MAX, high = 0, whole;
+
+    for (uint64_t i = 0; is_bf16 && i < n; i++) {
+        memcpy(&half, w + 2 * i, 2);
+        half &= 0x7FFF;
+        low16 = half < low16 ? half : low16;
+        high16 = half > high16 ? half : high16;
+    }
+    for (uint64_t i = 0; !is_bf16 && i < n; i++) {
+        memcpy(&whole, w + 4 * i, 4);
+        whole &= 0x7FFFFFFF;
+        low = whole < low ? whole : low;
+        high = whole > high ? whole : high;
+    }
+    *least = is_bf16 ? (uint32_t)low16 << 16 : low;
+    *most = is_bf16 ? (uint32_t)high16 << 16 : high;
+}
+
+/* By their bits: zeros, and what is below `normal`. */
+static void count_small(const unsigned char *w, bool is_bf16, uint64_t n, uint32_t normal,
+                        gk_extremes *e)
+{
+    uint32_t zero = 0, small = 0, whole;
+    uint16_t half;
+
+    for (uint64_t i = 0; is_bf16 && i < n; i++) {
+        memcpy(&half, w + 2 * i, 2);
+        zero += (half & 0x7FFF) == 0;
+        small += (uint32_t)(half & 0x7FFF) << 16 < normal;
+    }
+    for (uint64_t i = 0; !is_bf16 && i < n; i++) {
+        memcpy(&whole, w + 4 * i, 4);
+        zero += (whole & 0x7FFFFFFF) == 0;
+        small += (whole & 0x7FFFFFFF) < normal;
+    }
+    e->zero += zero;
+    e->small += small > zero ? small - zero : 0;
+}
+
+INLINED void extremes_in(const unsigned char *w, bool is_bf16, uint64_t n, float normal,
+                         gk_extremes *e)
+{
+    const uint64_t size = is_bf16 ? 2 : 4;
+    uint32_t normal_bits, most_bits, least, most;
+
+    memcpy(&normal_bits, &normal, 4);
+    memcpy(&most_bits, &e->most, 4);
+    for (uint64_t b = 0; b < n; b += BLOCK) {
+        const uint64_t len = n - b < BLOCK ? n - b : BLOCK;
+        extremes_of(w + b * size, is_bf16, len, &least, &most);
+        most_bits = most > most_bits ? most : most_bits;
+        if (least < normal_bits || least == 0)
+            count_small(w + b * size, is_bf16, len, normal_bits, e);
+    }
+    memcpy(&e->most, &most_bits, 4);
+}
+
+static void extremes_f32(const float *w, uint64_t n, float normal, gk_extremes *e)
+{
+    extremes_in((const unsigned char *)w, false, n, normal, e);
+}
+
+static void extremes_bf16(const void *w, uint64_t n, float normal, gk_extremes *e)
+{
+    extremes_in(w, true, n, normal, e);
+}
+
+static void powers(const float *w, uint64_t n, gk_powers *total)
+{
+    for (uint64_t b = 0; b < n; b += RUN) {
+        const uint64_t end = n - b < RUN ? n : b + RUN;
+        lanes sum = splat(0), square = sum, cube = sum, fourth = sum;
+        for (uint64_t i = b; i < end; i += LANES) {
+            const lanes a = end - i < LANES ? load_tail(w + i, end - i) : load(w + i);
+            const lanes s = mul(a, a);
+            sum = add(sum, a);
+            square = add(square, s);
+            cube = add(cube, mul(s, a));
+            fourth = add(fourth, mul(s, s));
+        }
+        add_wide(sum, total->sum);
+        add_wide(square, total->square);
+        add_wide(cube, total->cube);
+        add_wide(fourth, total->fourth);
+    }
+}
+
+static void add_squares(const float *w, uint64_t n, float *sum)
+{
+    for (uint64_t i = 0; i < n; i++)
+        sum[i] += w[i] * w[i];
+}
+
 /* Eight lanes of double: index mod 8. */
 static void row_error(const float *w, const float *v, uint64_t n, double *err, double *sum)
 {
@@ -566,5 +666,9 @@ const gk_kernels KERNELS = {
     .errors = errors,
     .fit = fit,
     .measure = measure,
+    .extremes_f32 = extremes_f32,
+    .extremes_bf16 = extremes_bf16,
+    .powers = powers,
+    .add_squares = add_squares,
     .row_error = row_error,
 };

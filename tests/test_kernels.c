@@ -90,6 +90,32 @@ static void check_encoding(const gk_kernels *k, uint64_t n, const gk_grid *grid)
     assert_memory_equal(&sa, &sb, sizeof sa);
 }
 
+static void check_figures(const gk_kernels *k, uint64_t n)
+{
+    static uint16_t half[MOST + 1];
+    const gk_kernels *s = &gk_kernels_scalar;
+    gk_powers pa = {.sum = {1}}, pb = pa; /* they grow */
+    gk_extremes a = {.zero = 1, .most = 0.5f}, b = a;
+    float sum_a[MOST + 1] = {1}, sum_b[MOST + 1] = {1};
+
+    for (int which = 0; which < 2; which++) { /* with zeros and subnormals, and without */
+        const float *from = which ? small : w;
+        s->extremes_f32(from, n, 0x1p-126f, &a);
+        k->extremes_f32(from, n, 0x1p-126f, &b);
+        assert_memory_equal(&a, &b, sizeof a);
+        s->f32_to_bf16(from, n, half);
+        s->extremes_bf16(half, n, 0x1p-126f, &a);
+        k->extremes_bf16(half, n, 0x1p-126f, &b);
+        assert_memory_equal(&a, &b, sizeof a);
+        s->powers(from, n, &pa);
+        k->powers(from, n, &pb);
+        assert_memory_equal(&pa, &pb, sizeof pa);
+    }
+    s->add_squares(w, n, sum_a);
+    k->add_squares(w, n, sum_b);
+    assert_memory_equal(sum_a, sum_b, sizeof sum_a);
+}
+
 static void check_length(const gk_kernels *k, uint64_t n)
 {
     static unsigned char a[4 * (MOST + 2)], b[4 * (MOST + 2)];
@@ -118,6 +144,7 @@ static void check_length(const gk_kernels *k, uint64_t n)
     for (int g = 0; g < 4; g++)
         check_encoding(k, n, &grids[g]);
     check_encoding(k, n, &(gk_grid){-INFINITY, 127, 0});
+    check_figures(k, n);
     for (uint64_t group = 1; group <= 128; group = group * 2 + 1)
         SAME(2 * ((n + group - 1) / group), s->peaks_bf16(odd, group, n, (uint16_t *)(void *)a),
              k->peaks_bf16(odd, group, n, (uint16_t *)(void *)b));
@@ -244,6 +271,35 @@ static void every_f16_survives_the_way_through_f32(void **state)
     }
 }
 
+static void figures_are_those_of_all_elements(void **state)
+{
+    (void)state;
+    static float at[300];
+    static uint16_t half[300];
+    for (int i = 0; i < 300; i++)
+        at[i] = i % 3 == 0 ? -0.0f : i % 3 == 1 ? 2 : -3;
+    at[299] = 1e-40f;
+    for (int i = 0; tested_kernels(i) != NULL; i++) {
+        const gk_kernels *k = tested_kernels(i);
+        gk_powers p = {.sum = {0}};
+        gk_extremes e = {.zero = 0};
+        k->powers(at, 300, &p);
+        assert_true(p.sum[0] + p.sum[1] + p.sum[2] + p.sum[3] == 2 * 100 - 3 * 99);
+        assert_true(p.square[0] + p.square[1] + p.square[2] + p.square[3] == 4 * 100 + 9 * 99);
+        assert_true(p.cube[0] + p.cube[1] + p.cube[2] + p.cube[3] == 8 * 100 - 27 * 99);
+        assert_true(p.fourth[0] + p.fourth[1] + p.fourth[2] + p.fourth[3] == 16 * 100 + 81 * 99);
+        k->extremes_f32(at, 300, 0x1p-126f, &e);
+        k->f32_to_bf16(at, 300, half);
+        k->extremes_bf16(half, 300, 0x1p-126f, &e);
+        assert_int_equal(e.zero, 200);
+        assert_int_equal(e.small, 2);
+        assert_true(e.most == 3);
+        half[7] = 0xFF80;
+        k->extremes_bf16(half, 300, 0x1p-126f, &e);
+        assert_true(isinf(e.most));
+    }
+}
+
 static void packing_is_that_of_compressed_tensors(void **state)
 {
     (void)state;
@@ -269,6 +325,7 @@ int main(void)
         cmocka_unit_test(conversions_round_to_even_and_keep_nan),
         cmocka_unit_test(vector_halves_are_the_scalar_ones_bit_for_bit),
         cmocka_unit_test(every_f16_survives_the_way_through_f32),
+        cmocka_unit_test(figures_are_those_of_all_elements),
         cmocka_unit_test(packing_is_that_of_compressed_tensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

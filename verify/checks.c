@@ -77,9 +77,17 @@ static bool check_bytes(gk_catalog *c, const gk_check_options *o, gk_err *err)
         .progress = o->progress,
         .context = o->context,
     };
+    gk_figure_table figures = {.arena = NULL};
     const bool ok = (!o->values || values != NULL) && gk_sweep_run(&pass, err)
-                    && (values == NULL || gk_values_report(values, err));
+                    && (values == NULL
+                        || (gk_values_report(values, err)
+                            && gk_values_figures(values, &figures, err)
+                            && gk_figures_judge(&figures, &c->findings, err)));
 
+    if (ok && o->figures != NULL)
+        *o->figures = figures;
+    else
+        gk_figure_table_free(&figures);
     gk_values_free(values);
     return ok;
 }

@@ -5,11 +5,13 @@
 #include <signal.h>
 
 #include "verify/checksums.h"
+#include "verify/figures.h"
 
 typedef struct gk_check_options {
     bool     values;     /* read every weight                              */
     gk_sums *sums;       /* digests to compute and compare, or NULL        */
     bool     keep_going; /* a tensor that cannot be read becomes a finding */
+    gk_figure_table *figures; /* what values come to, set and to be freed by who asks; or NULL */
     int      threads;
     const volatile sig_atomic_t *stop;
     void (*progress)(void *context, uint64_t bytes, const char *tensor); /* any thread */

@@ -17,10 +17,38 @@ typedef struct sums {
     bool   differ;
 } sums;
 
+/* What a row that differs tells beside its error. */
+static void look_at_row(const float *a, const float *b, uint64_t n, uint64_t row,
+                        gk_tensor_error *out)
+{
+    uint64_t first = n, last = 0;
+
+    for (uint64_t i = 0; i < n; i++) {
+        const uint32_t x = gk_load_u32(&a[i]), y = gk_load_u32(&b[i]);
+        out->overflow += isinf(b[i]) && isfinite(a[i]) && fabsf(a[i]) >= 65504;
+        out->not_truncated += (x & 0xFFFF0000) != y;
+        out->not_rounded += ((x + 0x7FFF + (x >> 16 & 1)) & 0xFFFF0000) != y;
+        if (a[i] == b[i] || (a[i] != a[i] && b[i] != b[i]))
+            continue;
+        out->not_zero += b[i] != 0;
+        first = gk_min(first, i);
+        last = i;
+    }
+    if (out->differ_rows++ == 0) {
+        out->first_row = row;
+        out->first_at = out->first_col = first;
+    }
+    out->last_row = row;
+    out->first_col = gk_min(out->first_col, first);
+    out->last_col = gk_max(out->last_col, last);
+}
+
 /* Row by row, so that totals do not depend on tiles. A NaN on both sides is equal. */
-static void add_row(const float *a, const float *b, uint64_t n, sums *s)
+static void add_row(const float *a, const float *b, uint64_t n, uint64_t index, sums *s,
+                    gk_tensor_error *row)
 {
     double error, square, dot = 0, square_b = 0;
+    bool differ = false;
 
     gk_kernels_get()->row_error(a, b, n, &error, &square);
     for (uint64_t i = 0; i < n; i++) {
@@ -28,12 +56,21 @@ static void add_row(const float *a, const float *b, uint64_t n, sums *s)
         dot += (double)a[i] * (double)b[i];
         square_b += (double)b[i] * (double)b[i];
         s->most = d > s->most ? d : s->most;
-        s->differ |= a[i] != b[i] && !(a[i] != a[i] && b[i] != b[i]);
+        differ |= a[i] != b[i] && !(a[i] != a[i] && b[i] != b[i]);
     }
+    s->differ |= differ;
+    row->same_bits &= memcmp(a, b, (size_t)n * sizeof *a) == 0;
     s->error += error;
     s->square_a += square;
     s->square_b += square_b;
     s->dot += dot;
+    if (differ && !row->coded)
+        look_at_row(a, b, n, index, row);
+    if (differ && !(error <= square / 2)) {
+        row->first_lost = row->lost_rows++ == 0 ? index : row->first_lost;
+        row->last_lost = index;
+        row->lost += error;
+    }
 }
 
 typedef struct side {
@@ -56,11 +93,20 @@ static bool open_side(side *s, const gk_tensor *t, gk_err *err)
     return s->v != NULL && s->scratch != NULL;
 }
 
+static bool is_coded(const gk_tensor *t)
+{
+    return t->scheme != NULL || gk_dtype_is_block((gk_dtype)t->dtype);
+}
+
 static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
                         const gk_compare_options *o, gk_err *err)
 {
     const uint64_t rows = tile_rows(row->a);
     bool ok = open_side(x, row->a, err) && open_side(y, row->b, err);
+
+    row->coded = is_coded(row->a) || is_coded(row->b);
+    row->same_bits = row->a->dtype == row->b->dtype && row->a->scheme == NULL
+                     && row->b->scheme == NULL;
 
     for (uint64_t r = 0; ok && r < gk_rows(row->a); r += rows) {
         const uint64_t n = gk_min(rows, gk_rows(row->a) - r), cols = gk_cols(row->a);
@@ -70,12 +116,14 @@ static bool compare_one(side *x, side *y, gk_tensor_error *row, sums *s,
         ok = ok && gk_decode(x->c, row->a, rect, x->v, x->scratch, err)
              && gk_decode(y->c, row->b, rect, y->v, y->scratch, err);
         for (uint64_t k = 0; ok && k < n; k++)
-            add_row(x->v + k * cols, y->v + k * cols, cols, s);
+            add_row(x->v + k * cols, y->v + k * cols, cols, r + k, s, row);
         if (ok && o->progress != NULL)
             o->progress(o->context, gk_tensor_bytes(row->a) / gk_div_up(gk_rows(row->a), rows),
                         row->a->name);
     }
     row->equal = !s->differ;
+    row->square = s->square_a;
+    row->gain = s->square_a > 0 ? s->dot / s->square_a : 1;
     row->max_abs = s->most;
     row->rel_error = s->square_a > 0 ? s->error / s->square_a : s->error > 0 ? INFINITY : 0;
     row->cosine = s->square_a > 0 && s->square_b > 0 ? s->dot / sqrt(s->square_a * s->square_b)
@@ -101,6 +149,7 @@ static bool compare_bytes(const side *x, const side *y, gk_tensor_error *row, gk
              && gk_read_part(y->c, row->b, 0, r, 1, 0, gk_cols(t), buf + row_bytes, err);
         row->equal = ok && memcmp(buf, buf + row_bytes, (size_t)row_bytes) == 0;
     }
+    row->same_bits = row->equal;
     gk_free(buf);
     return ok;
 }

@@ -15,6 +15,19 @@ typedef struct gk_tensor_error {
     bool   bytes;           /* of one type that is no number here: so equal or not */
     bool   unread;          /* same shape, but one side's values cannot be read */
     bool   derived;         /* one side's alone, and what the other's config says */
+    bool   coded;           /* one side is an encoding of its values */
+    bool   same_bits;       /* equal, of one kind, and no zero has another sign     */
+    /* where both are comparable and not equal: */
+    double square;          /* sum a^2 */
+    double gain;            /* the factor g with the least sum (g a - b)^2           */
+    uint64_t lost_rows, first_lost, last_lost; /* whose error is half of them, or more */
+    double   lost;          /* the error of those                                    */
+    /* and neither is coded: */
+    uint64_t differ_rows, first_row, last_row; /* rows in which an element differs   */
+    uint64_t first_col, last_col, first_at;    /* of all of them; in the first row   */
+    uint64_t not_zero;      /* elements that differ and are no zeros in b            */
+    uint64_t overflow;      /* infinities in b for numbers of a that f16 cannot hold */
+    uint64_t not_truncated, not_rounded; /* b is not a cut off, or rounded, to bf16  */
 } gk_tensor_error;
 
 typedef struct gk_comparison {

@@ -10,9 +10,11 @@
 #include <string.h>
 
 #include "formats/checked.h"
+#include "quant/model.h"
 
 #define TILE_BYTES (UINT64_C(1) << 20) /* hashed and looked at while it is in the cache */
 #define BUF_BYTES  (TILE_BYTES + 65536)
+#define DECODED_VALUES (UINT64_C(1) << 18) /* of an encoded tensor at once, or one row */
 
 /* A piece of a tensor where it lies in a file that is digested. */
 typedef struct span {
@@ -111,6 +113,10 @@ static bool scan_tensor(const pass *x, uint64_t index, unsigned char *buf, gk_er
         gk_part_room room;
         r.part = gk_part_of(t, i, &room);
         r.piece = NULL;
+        if (gk_values_can_skip(x->p->values, index, r.part)) {
+            r.run += by_piece ? r.part->n_pieces : 0;
+            continue;
+        }
         if (!by_piece)
             ok = scan(x, &r, i, NULL, NULL, buf, err);
         for (uint64_t k = 0; ok && by_piece && k < r.part->n_pieces; k++, r.run++) {
@@ -121,12 +127,38 @@ static bool scan_tensor(const pass *x, uint64_t index, unsigned char *buf, gk_er
     return ok;
 }
 
+/* Shows the values of an encoded tensor, whole rows at a time. */
+static bool scan_decoded(const pass *x, uint64_t index, gk_err *err)
+{
+    const gk_tensor *t = &x->p->c->tensor[index];
+    const uint64_t cols = gk_cols(t), rows = gk_max(DECODED_VALUES / gk_max(cols, 1), 1);
+    const uint64_t each = gk_div_up(gk_rows(t), rows);
+    float *v = gk_alloc(rows * cols, sizeof *v, err);
+    void *scratch = v == NULL ? NULL
+                              : gk_alloc(gk_decode_scratch_bytes(t, rows, cols) + 64, 1, err);
+    bool ok = scratch != NULL;
+
+    for (uint64_t r = 0; ok && r < gk_rows(t); r += rows) {
+        const uint64_t n = gk_min(rows, gk_rows(t) - r), rect[4] = {r, n, 0, cols};
+        const gk_sight tile = {r, n, 0, cols, (const unsigned char *)v};
+        ok = !stopped(x, err) && gk_decode(x->p->c, t, rect, v, scratch, err)
+             && gk_values_see_decoded(x->p->values, index, &tile, err);
+        if (ok)
+            tell(x, gk_tensor_bytes(t) / each, t->name);
+    }
+    gk_free(scratch);
+    gk_free(v);
+    return ok;
+}
+
 /* With keep_going a failed read is kept for the report, and the pass goes on. */
 static bool values_unit(pass *x, uint64_t index, unsigned char *buf, gk_err *err)
 {
     gk_err own = {0};
 
-    if (scan_tensor(x, index, buf, &own))
+    const bool decoded = gk_values_wants_decoded(x->p->values, index);
+    if ((!x->left[index] || scan_tensor(x, index, buf, &own))
+        && (!decoded || scan_decoded(x, index, &own)))
         return true;
     if (x->p->keep_going && own.code == GK_ERR_IO)
         return gk_values_failed(x->p->values, index, &own, err);
@@ -563,14 +595,15 @@ static bool run_units(pass *x, gk_err *err)
     return x->failed == NULL;
 }
 
-/* The tensors that no file showed. */
+/* The tensors that no file showed; of encoded ones files showed what is stored, not the values. */
 static void plan_rest(pass *x)
 {
     x->n_units = 0;
     for (uint64_t i = 0; x->p->values != NULL && i < x->p->c->n_tensors; i++) {
-        if (!x->left[i])
+        if (!x->left[i] && !gk_values_wants_decoded(x->p->values, i))
             continue;
-        gk_values_forget(x->p->values, i);
+        if (x->left[i])
+            gk_values_forget(x->p->values, i);
         x->unit[x->n_units++] = (unit){.tensor = i};
     }
 }

@@ -27,7 +27,9 @@ enum { IN_VALUES, IN_SCALES, N_KINDS };
 typedef struct seen {
     place nan[N_KINDS], inf[N_KINDS], null; /* null: zeros of a vector */
     uint64_t zero_rows, first_zero; /* rows of the run that are all zero             */
+    uint64_t decoded_zeros;         /* the same of an encoded tensor, in its first   */
     unsigned char *zero;            /* of a piece narrower than its part: a bit a row */
+    gk_sketch sketch;               /* of an encoded tensor its first run has all     */
 } seen;
 
 struct gk_values {
@@ -103,6 +105,7 @@ void gk_values_forget(gk_values *v, uint64_t tensor)
 {
     for (uint64_t r = v->first[tensor]; r < v->first[tensor + 1]; r++) {
         gk_free(v->seen[r].zero);
+        gk_sketch_free(&v->seen[r].sketch);
         v->seen[r] = (seen){.zero = NULL};
     }
 }
@@ -219,13 +222,60 @@ static void see_vector(gk_dtype dtype, const gk_sight *tile, seen *s)
             count_at(&s->null, tile, i);
 }
 
+/* What its values come to. Returns whether one is no finite number: the search for NaN and
+ * infinities, which reads all of a tile once more, is made only then. */
+static bool see_figures(const gk_run_of *r, const gk_sight *tile, seen *s, bool *nonfinite,
+                        gk_err *err)
+{
+    const gk_part *part = r->part;
+    const gk_piece *p = r->piece;
+    gk_sketch_of of = {part->dtype, part->n_rows, {0, part->n_rows, 0, part->n_cols, NULL}};
+
+    if (r->tensor->scheme != NULL || !gk_can_sketch(part->dtype))
+        return true;
+    if (p != NULL)
+        of.run = (gk_sight){p->row, p->n_rows, p->col, p->n_cols, NULL};
+    return gk_sketch_see(&s->sketch, &of, tile, nonfinite, err);
+}
+
+bool gk_values_wants_decoded(const gk_values *v, uint64_t tensor)
+{
+    const gk_tensor *t = &v->c->tensor[tensor];
+
+    return t->scheme != NULL && gk_can_decode(t) && gk_tensor_bytes(t) > 0;
+}
+
+bool gk_values_can_skip(const gk_values *v, uint64_t tensor, const gk_part *part)
+{
+    return gk_values_wants_decoded(v, tensor) && part->role == GK_PART_CODES
+           && !gk_dtype_get(part->dtype)->is_float;
+}
+
+bool gk_values_see_decoded(gk_values *v, uint64_t tensor, const gk_sight *tile, gk_err *err)
+{
+    const gk_tensor *t = &v->c->tensor[tensor];
+    const gk_sketch_of of = {GK_F32, gk_rows(t), {0, gk_rows(t), 0, gk_cols(t), NULL}};
+    seen *s = &v->seen[v->first[tensor]];
+    bool nonfinite;
+
+    for (uint64_t k = 0; k < tile->n_rows; k++) {
+        const uint64_t bytes = tile->n_cols * sizeof(float);
+        s->decoded_zeros += is_zero(tile->bytes + k * bytes, bytes);
+    }
+    return gk_sketch_see(&s->sketch, &of, tile, &nonfinite, err);
+}
+
 bool gk_values_see(gk_values *v, const gk_run_of *r, const gk_sight *tile, gk_err *err)
 {
     const gk_dtype dtype = r->part->dtype;
     const uint64_t width = r->piece != NULL ? r->piece->n_cols : r->part->n_cols;
     seen *s = &v->seen[r->run];
+    bool nonfinite = true;
 
-    see_nonfinite(r->part, tile, s);
+    if (!see_figures(r, tile, s, &nonfinite, err))
+        return false;
+    if (nonfinite)
+        see_nonfinite(r->part, tile, s);
     if (!has_zeros(dtype))
         return true;
     if (r->tensor->ndim == 1 && r->tensor->scheme == NULL)
@@ -585,4 +635,43 @@ bool gk_values_report(gk_values *v, gk_err *err)
         }
     }
     return ok && report_opaque(c, err) && report_identical(v, err);
+}
+
+/* ---- figures ------------------------------------------------------------------------ */
+
+static bool figures_of(const gk_values *v, uint64_t index, gk_figure_table *out, gk_err *err)
+{
+    const gk_tensor *t = &v->c->tensor[index];
+    const uint64_t n = t->scheme != NULL ? 1 : v->first[index + 1] - v->first[index];
+    const gk_sketch **run = gk_alloc(n, sizeof *run, err);
+    gk_figures *f = &out->row[out->n];
+
+    if (run == NULL)
+        return false;
+    for (uint64_t i = 0; i < n; i++)
+        run[i] = &v->seen[v->first[index] + i].sketch;
+    const bool ok = gk_figures_add_up(out->arena, t, run, n, f, err);
+    gk_free(run);
+    if (ok && f->n + f->nonfinite > 0) {
+        f->zero_rows = t->scheme != NULL ? v->seen[v->first[index]].decoded_zeros
+                                         : add_up(v, index).zero_rows;
+        out->n++;
+    }
+    return ok;
+}
+
+bool gk_values_figures(const gk_values *v, gk_figure_table *out, gk_err *err)
+{
+    bool ok;
+
+    *out = (gk_figure_table){.arena = gk_arena_new(err)};
+    ok = out->arena != NULL;
+    out->row = ok ? gk_arena_alloc(out->arena, v->c->n_tensors, sizeof *out->row, err) : NULL;
+    ok = out->row != NULL;
+    for (uint64_t i = 0; ok && i < v->c->n_tensors; i++)
+        if (v->c->tensor[i].n_parts > 0 && v->failure[i] == NULL)
+            ok = figures_of(v, i, out, err);
+    if (ok)
+        gk_figure_table_total(out);
+    return ok;
 }

@@ -5,7 +5,7 @@
 #ifndef GK_VERIFY_VALUES_H
 #define GK_VERIFY_VALUES_H
 
-#include "formats/catalog.h"
+#include "verify/figures.h"
 
 typedef struct gk_values gk_values;
 
@@ -18,12 +18,6 @@ typedef struct gk_run_of {
     uint64_t         run;
 } gk_run_of;
 
-/* Rows [row, row + n_rows) x columns [col, col + n_cols) of a part, its bytes row-major. */
-typedef struct gk_sight {
-    uint64_t             row, n_rows, col, n_cols;
-    const unsigned char *bytes;
-} gk_sight;
-
 /* Returns the state of a pass over c, or NULL and NOMEM. Free with gk_values_free(). */
 gk_values *gk_values_new(gk_catalog *c, gk_err *err);
 void       gk_values_free(gk_values *v);
@@ -35,6 +29,13 @@ uint64_t gk_values_first(const gk_values *v, uint64_t tensor);
 /* Looks at a tile of a run; one thread a run. False: NOMEM. */
 bool gk_values_see(gk_values *v, const gk_run_of *r, const gk_sight *tile, gk_err *err);
 
+/* Returns whether values of a tensor come from several parts, so that they are to be shown as
+ * f32 after all (whole rows, bytes of f32) by gk_values_see_decoded(); whether a part of it can
+ * then stay unread: it holds no number of its own. */
+bool gk_values_wants_decoded(const gk_values *v, uint64_t tensor);
+bool gk_values_can_skip(const gk_values *v, uint64_t tensor, const gk_part *part);
+bool gk_values_see_decoded(gk_values *v, uint64_t tensor, const gk_sight *tile, gk_err *err);
+
 /* Forgets what was seen of a tensor, because it is read again from its beginning. */
 void gk_values_forget(gk_values *v, uint64_t tensor);
 
@@ -44,5 +45,8 @@ bool gk_values_failed(gk_values *v, uint64_t tensor, const gk_err *failure, gk_e
 /* Appends the findings, after all runs were seen. Reads a little more: what looks alike is
  * compared byte by byte. False: IO, NOMEM. */
 bool gk_values_report(gk_values *v, gk_err *err);
+
+/* Sets *out to the figures of all tensors; free it in any case. The catalog must outlive it. */
+bool gk_values_figures(const gk_values *v, gk_figure_table *out, gk_err *err);
 
 #endif

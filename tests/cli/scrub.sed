@@ -8,3 +8,5 @@ s/"peak_rss_bytes": [0-9]*/"peak_rss_bytes": N/
 s/about [0-9:]* of arithmetic ([0-9]* GFLOP/about TIME of arithmetic (N GFLOP/
 s/"headers_sha256": "[0-9a-f]\{64\}"/"headers_sha256": "HEX"/
 s/, headers [0-9a-f]\{64\}$/, headers HEX/
+# figures of all tensors: tests/cli/audit_figures.sh shows some
+/^  "values": \[$/,/^  \],*$/c\  "values": [ ... ],
