@@ -159,8 +159,8 @@ void gk_allocation_text(const gk_cli *cli, const gk_allocation *a, const gk_plan
 {
     add_curve(cli, a, p, t);
     gk_text_printf(t, "\nchosen for %" PRIu64 " units: %" PRIu64 " bytes below the target; %s %.3e",
-                   a->n_units, a->target - p->output_bytes, a->is_kld ? "predicted KLD" : unit_of(a),
-                   a->cost);
+                   a->n_units, a->target - p->output_bytes,
+                   a->is_kld ? "predicted KLD" : unit_of(a), a->cost);
     if (a->bound > 0)
         gk_text_printf(t, ", at most %.2f %% above the best there is\n",
                        100 * (a->cost / a->bound - 1));

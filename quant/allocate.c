@@ -153,8 +153,8 @@ static bool read_menu(work *w, gk_err *err)
             menu = &menus[i];
     if (menu == NULL)
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
-                       "--target-size and --target-bpw choose among schemes, and %s files hold one: "
-                       "use --to compressed-tensors, gguf or mlx", target->name);
+                       "--target-size and --target-bpw choose among schemes, and %s files hold "
+                       "one: use --to compressed-tensors, gguf or mlx", target->name);
     for (int i = 0; i < GK_MAX_OPTIONS && menu->scheme[i] != NULL; i++) {
         gk_scheme *s = &w->scheme[w->n_schemes++];
         if (!gk_scheme_parse(menu->scheme[i], s, err))

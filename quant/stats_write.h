@@ -11,8 +11,8 @@
  *                                                         diagonal those that chose the one
  *   grokkit.gate_mass    f64 [layers, experts, 2]         sums of the weights that its tokens
  *                                                         gave an expert, and of their squares
- *   grokkit.probes       f64 [probes, 4]                  first and last layer (-1: outside them),
- *                                                         KL divergence, its error
+ *   grokkit.probes       f64 [probes, 4]                  first and last layer (-1: outside
+ *                                                         them), KL divergence, its error
  * and the keys grokkit.probe_kinds (one string a probe), grokkit.ctx, .preset, .switches, .text_sha256 and .job, and output.weight's
  * inputs, which llama-imatrix has on demand. */
 #ifndef GK_QUANT_STATS_WRITE_H

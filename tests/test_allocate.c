@@ -264,7 +264,8 @@ static const char *scheme_of(const made *m, const char *name)
 
 static void a_rule_stays(void **state)
 {
-    made m = allocate("compressed-tensors", &(gk_goal){.bits = 4.7}, "layers\\.0\\.mlp=int8-g32", 2);
+    const gk_goal goal = {.bits = 4.7};
+    made m = allocate("compressed-tensors", &goal, "layers\\.0\\.mlp=int8-g32", 2);
 
     (void)state;
     assert_ok(m.plan != NULL, m.err);
@@ -275,7 +276,8 @@ static void a_rule_stays(void **state)
 
 static void kinds_are_one_unit(void **state)
 {
-    made m = allocate("compressed-tensors", &(gk_goal){.bits = 4.7, .grain = GK_GRAIN_KIND}, NULL, 2);
+    const gk_goal goal = {.bits = 4.7, .grain = GK_GRAIN_KIND};
+    made m = allocate("compressed-tensors", &goal, NULL, 2);
 
     (void)state;
     assert_ok(m.plan != NULL, m.err);
