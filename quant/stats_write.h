@@ -13,8 +13,8 @@
  *                                                         gave an expert, and of their squares
  *   grokkit.probes       f64 [probes, 4]                  first and last layer (-1: outside
  *                                                         them), KL divergence, its error
- * and the keys grokkit.probe_kinds (one string a probe), grokkit.ctx, .preset, .switches, .text_sha256 and .job, and output.weight's
- * inputs, which llama-imatrix has on demand. */
+ * and the keys grokkit.probe_kinds (one string a probe), grokkit.ctx, .preset, .switches,
+ * .text_sha256 and .job, and output.weight's inputs, which llama-imatrix has on demand. */
 #ifndef GK_QUANT_STATS_WRITE_H
 #define GK_QUANT_STATS_WRITE_H
 
