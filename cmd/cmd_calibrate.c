@@ -11,6 +11,7 @@
 #include "cmd/table.h"
 #include "quant/stats.h"
 #include "verify/calibrate.h"
+#include "verify/probes.h"
 
 #define DEFAULT_PROBE_TOKENS 8192
 
@@ -113,7 +114,8 @@ static void on_resumed(void *context, uint64_t layers)
     gk_progress_set(j->bytes / j->arch.sizes.layers * layers);
 }
 
-/* Half of a probe's layers are the model's own, on average, and are not computed again. */
+/* The layers before a probe's are the model's own and not computed again; the model runs beside
+ * them, too. */
 static void on_probing(void *context, uint64_t n)
 {
     const job *j = context;
@@ -123,7 +125,10 @@ static void on_probing(void *context, uint64_t n)
                     ? j->work.probe_windows * j->work.forward.ctx
                     : j->work.forward.n_windows * j->work.forward.ctx);
     gk_progress_end();
-    gk_progress_begin(j->cli, "probing", GK_UNIT_BYTES, j->bytes * (n + 1) / 2);
+    const uint64_t layers = j->arch.sizes.layers;
+    const uint64_t bands = layers < GK_PROBE_BANDS ? layers : GK_PROBE_BANDS;
+    gk_progress_begin(j->cli, "probing", GK_UNIT_BYTES,
+                      j->bytes * (n * (bands + 1) / (2 * bands) + 1 + n / GK_PROBES_AT_ONCE));
 }
 
 static bool prepare(job *j)
@@ -250,7 +255,10 @@ static void add_probes(const job *j, const gk_calibration *c, gk_text *t)
         else
             gk_table_cellf(&table, "%" PRId64 "-%" PRId64, row[i].first, row[i].last);
         gk_table_cellf(&table, "%.3e", row[i].kld);
-        gk_table_cellf(&table, "%.1e", row[i].err);
+        if (isnan(row[i].err))
+            gk_table_cell(&table, "one window");
+        else
+            gk_table_cellf(&table, "%.1e", row[i].err);
     }
     gk_text_char(t, '\n');
     gk_table_print(&table, t, gk_table_width(), j->cli->color);

@@ -196,11 +196,12 @@ static bool take_tokens(gk_stats *s, const gk_catalog *c, gk_err *err)
     return true;
 }
 
-/* Rows of first, last, kld, err; layers whole numbers from -1, the rest finite and not below 0. */
+/* Rows of first, last, kld, err; layers whole numbers from -1, the divergence finite, neither
+ * below 0. The error of one window is NaN. */
 static bool is_probe(const double v[4])
 {
     return v[0] >= -1 && v[1] >= v[0] && v[1] <= (double)INT32_MAX && floor(v[0]) == v[0]
-           && floor(v[1]) == v[1] && v[2] >= 0 && isfinite(v[2]) && v[3] >= 0 && isfinite(v[3]);
+           && floor(v[1]) == v[1] && v[2] >= 0 && isfinite(v[2]) && !(v[3] < 0);
 }
 
 /* What probes of sensitivity found: kinds are a key, figures a tensor. */

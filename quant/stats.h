@@ -37,7 +37,7 @@ typedef struct gk_stats_row {
 typedef struct gk_probe {
     const char *kind; /* as gk_kind_of() spells it               */
     int64_t first, last;
-    double kld, err; /* nats a token; standard error over windows */
+    double kld, err; /* nats a token; standard error over windows, NaN of one */
 } gk_probe;
 
 typedef struct gk_stats {

@@ -9,8 +9,6 @@
 #include "quant/model.h"
 #include "quant/through.h"
 
-#define AT_ONCE 16 /* probes beside one base: what they hold grows with their number */
-
 /* What quantize may want to make smaller. */
 static bool is_probed(gk_weight role)
 {
@@ -96,9 +94,9 @@ static bool is_picked(void *context, const gk_tensor *t)
 static bool run_some(gk_arena *a, const gk_catalog *model, const gk_forward_options *forward,
                      const uint32_t *ids, gk_probe *probe, int n, gk_err *err)
 {
-    gk_catalog view[AT_ONCE];
-    const gk_catalog *also[AT_ONCE];
-    uint64_t differs[AT_ONCE];
+    gk_catalog view[GK_PROBES_AT_ONCE];
+    const gk_catalog *also[GK_PROBES_AT_ONCE];
+    uint64_t differs[GK_PROBES_AT_ONCE];
     gk_grok2 sizes;
     gk_score score;
 
@@ -150,10 +148,10 @@ bool gk_probes_run(const gk_catalog *model, const gk_forward_options *forward, c
     if (ok)
         gk_windows_spread(ids, forward->n_windows, some.ctx, some.n_windows, of_some);
 
-    for (uint64_t at = 0; ok && at < n; at += AT_ONCE) {
+    for (uint64_t at = 0; ok && at < n; at += GK_PROBES_AT_ONCE) {
         gk_arena *a = gk_arena_new(err);
         ok = a != NULL
-             && run_some(a, model, &some, of_some, probe + at, (int)gk_min(AT_ONCE, n - at), err);
+             && run_some(a, model, &some, of_some, probe + at, (int)gk_min(GK_PROBES_AT_ONCE, n - at), err);
         gk_arena_free(a);
     }
     for (uint64_t i = 0; ok && i < n; i++)

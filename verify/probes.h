@@ -15,7 +15,8 @@
 #include "quant/stats.h"
 #include "verify/score.h"
 
-#define GK_PROBE_BANDS 4 /* of layers, for each kind */
+#define GK_PROBE_BANDS    4  /* of layers, for each kind */
+#define GK_PROBES_AT_ONCE 16 /* beside one base: what they hold grows with their number */
 
 /* Lists the probes of a model that there is a forward pass for, figures zero; all lives in a.
  * False: as gk_grok2_sizes(), NOMEM. */
