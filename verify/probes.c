@@ -149,9 +149,9 @@ bool gk_probes_run(const gk_catalog *model, const gk_forward_options *forward, c
         gk_windows_spread(ids, forward->n_windows, some.ctx, some.n_windows, of_some);
 
     for (uint64_t at = 0; ok && at < n; at += GK_PROBES_AT_ONCE) {
+        const int few = (int)gk_min(GK_PROBES_AT_ONCE, n - at);
         gk_arena *a = gk_arena_new(err);
-        ok = a != NULL
-             && run_some(a, model, &some, of_some, probe + at, (int)gk_min(GK_PROBES_AT_ONCE, n - at), err);
+        ok = a != NULL && run_some(a, model, &some, of_some, probe + at, few, err);
         gk_arena_free(a);
     }
     for (uint64_t i = 0; ok && i < n; i++)
