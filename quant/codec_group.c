@@ -351,14 +351,24 @@ static void measure_exactly(const gk_group_job *job, const void *w, const int8_t
     }
 }
 
-uint64_t gk_group_room_bytes(uint64_t n_cols)
+uint64_t gk_group_room_bytes(uint64_t n_rows, uint64_t n_cols)
 {
-    return gk_solve_scratch_bytes(n_cols) + n_cols * sizeof(float);
+    return gk_solve_scratch_bytes(n_cols) + (n_rows + 1) * n_cols * sizeof(float);
+}
+
+/* What codes should be near: the weights, or others behind the first row of the room. */
+static float *target_of(const gk_group_job *job, float *w)
+{
+    if (job->factor == NULL || job->factor->drift == NULL)
+        return w;
+    float *target = (float *)job->room + job->n_cols;
+    gk_solve_target(job->factor, w, job->n_rows, target);
+    return target;
 }
 
 /* Codes that know of each other, for scales that were chosen. */
-static void solve(const gk_group_job *job, const float *w, int8_t *codes, float *scales,
-                  const int8_t *zeros, double (*sums)[2])
+static void solve(const gk_group_job *job, const float *w, const float *target, int8_t *codes,
+                  float *scales, const int8_t *zeros, double (*sums)[2])
 {
     const uint64_t n = job->n_cols, n_groups = gk_scheme_groups(job->scheme, n);
     const gk_solve_job solve = {.factor = job->factor,
@@ -369,7 +379,7 @@ static void solve(const gk_group_job *job, const float *w, int8_t *codes, float 
                                 .sweeps = GK_SOLVE_SWEEPS};
     float *v = job->room;
 
-    gk_solve(&solve, w, codes, v + n);
+    gk_solve(&solve, target, codes, v + (job->n_rows + 1) * n);
     for (uint64_t r = 0; sums != NULL && r < job->n_rows; r++) {
         gk_group_decode(job->scheme, codes + r * n, scales + r * n_groups,
                         zeros == NULL ? NULL : zeros + r * n_groups, 1, n, v);
@@ -385,6 +395,7 @@ void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *sc
     const uint64_t width = s->group == 0 ? n_cols : s->group;
     const bool plainly = job->bf16 != NULL && s->symmetric && job->method == GK_METHOD_RTN;
     group g = {.k = gk_kernels_get(), .bits = s->bits, .stored = s->scales};
+    float *target = target_of(job, w);
 
     for (uint64_t r = 0; r < job->n_rows; r++) {
         gk_error_sums lanes = {{0}, {0}};
@@ -396,7 +407,7 @@ void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *sc
                 .width = width,
                 .n_cols = n_cols - col < n * width ? n_cols - col : n * width,
                 .bf16 = job->bf16 == NULL ? NULL : (const uint16_t *)job->bf16 + at,
-                .w = job->bf16 == NULL ? w + at : w,
+                .w = job->bf16 == NULL ? target + at : w,
                 .importance = job->importance == NULL ? NULL : job->importance + col,
                 .scale = scales + r * n_groups + i,
                 .code = codes + at,
@@ -412,7 +423,7 @@ void gk_group_encode(const gk_group_job *job, float *w, int8_t *codes, float *sc
                             zeros == NULL ? NULL : zeros + r * n_groups, sums[r]);
     }
     if (job->factor != NULL)
-        solve(job, w, codes, scales, zeros, sums);
+        solve(job, w, target, codes, scales, zeros, sums);
 }
 
 void gk_group_decode(const gk_scheme *s, const int8_t *codes, const float *scales,

@@ -40,7 +40,7 @@ typedef struct gk_group_job {
 } gk_group_job;
 
 /* Bytes that solving rows of so many columns takes. */
-uint64_t gk_group_room_bytes(uint64_t n_cols);
+uint64_t gk_group_room_bytes(uint64_t n_rows, uint64_t n_cols);
 
 /* Encodes w [n_rows, n_cols], finite: codes [n_rows, n_cols], scales [n_rows, n_groups] as
  * values that the scheme's scale type holds, zeros [n_rows, n_groups] (asymmetric only,

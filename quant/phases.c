@@ -30,14 +30,14 @@ uint32_t gk_phase_of(const gk_grok2_shape *shape)
 }
 
 /* The most that Hessians in blocks take at once: those of an FFN's phases. */
-static uint64_t hessian_bytes(const gk_grok2 *g, uint64_t block)
+static uint64_t hessian_bytes(const gk_grok2 *g, uint64_t block, bool paired)
 {
-    const uint64_t o = g->heads * g->head_dim;
-    const uint64_t first = (1 + g->experts) * gk_hessian_bytes(g->hidden, block);
-    const uint64_t last = (g->dense > 0 ? gk_hessian_bytes(g->dense, block) : 0)
-                          + (g->experts > 0 ? g->experts * gk_hessian_bytes(g->moe, block) : 0);
+    const uint64_t o = gk_hessian_bytes(g->heads * g->head_dim, block, paired);
+    const uint64_t first = (1 + g->experts) * gk_hessian_bytes(g->hidden, block, paired);
+    const uint64_t dense = g->dense > 0 ? gk_hessian_bytes(g->dense, block, paired) : 0;
+    const uint64_t moe = g->experts > 0 ? g->experts * gk_hessian_bytes(g->moe, block, paired) : 0;
 
-    return gk_max(gk_max(first, last), gk_hessian_bytes(o, block));
+    return gk_max(gk_max(first, dense + moe), o);
 }
 
 static bool choose_block(gk_plan *p, const gk_grok2 *g, gk_err *err)
@@ -47,17 +47,17 @@ static bool choose_block(gk_plan *p, const gk_grok2 *g, gk_err *err)
     const uint64_t room = p->options.memory_bytes / 2;
     uint64_t block = p->options.hessian_block;
 
-    if (block == 0 && hessian_bytes(g, 0) > room) {
-        for (block = LEAST_BLOCK; 2 * block < widest && hessian_bytes(g, 2 * block) <= room;)
+    if (block == 0 && hessian_bytes(g, 0, false) > room) {
+        for (block = LEAST_BLOCK; 2 * block < widest && hessian_bytes(g, 2 * block, false) <= room;)
             block *= 2;
         if (!gk_findings_addf(&p->notes, "hessian", GK_WARN, NULL, NULL, err,
                               "Hessians are kept in blocks of %" PRIu64 " columns: whole ones take "
                               "%" PRIu64 " MiB, half of --memory is %" PRIu64, block,
-                              (hessian_bytes(g, 0) >> 20) + 1, room >> 20))
+                              (hessian_bytes(g, 0, false) >> 20) + 1, room >> 20))
             return false;
     }
     p->hessian_block = block;
-    p->hessian_bytes = hessian_bytes(g, block);
+    p->hessian_bytes = hessian_bytes(g, block, false);
     return true;
 }
 
@@ -75,6 +75,24 @@ static bool no_codes(const gk_plan *p, gk_err *err)
                    "gets any here: %s",
                    width ? "its groups do not divide their rows; --scheme int4-channel needs none"
                          : "with --scheme int4-g128 and a format that holds it they would");
+}
+
+/* The original's stream beside the quantized model's, where memory has room for both. */
+static bool choose_pairs(gk_plan *p, const gk_grok2 *g, gk_err *err)
+{
+    const uint64_t room = p->options.memory_bytes / 2;
+    const uint64_t bytes = hessian_bytes(g, p->hessian_block, true)
+                           + p->options.stats->n_ids * g->hidden * sizeof(float);
+
+    p->paired = bytes <= room;
+    if (p->paired) {
+        p->hessian_bytes = bytes;
+        return true;
+    }
+    return gk_findings_addf(&p->notes, "hessian", GK_NOTE, NULL, NULL, err,
+                            "outputs are kept near those that the original has for the quantized "
+                            "model's inputs: near those for its own takes %" PRIu64 " MiB, half "
+                            "of --memory is %" PRIu64, (bytes >> 20) + 1, room >> 20);
 }
 
 bool gk_plan_phases(gk_plan *p, gk_err *err)
@@ -111,5 +129,5 @@ bool gk_plan_phases(gk_plan *p, gk_err *err)
     return gk_findings_addf(&p->notes, "gptq", GK_NOTE, NULL, NULL, err,
                             "weights move further than with search, where their inputs do not "
                             "notice: GPTQ keeps outputs near, which `grokkit eval --base` measures")
-           && choose_block(p, &g, err);
+           && choose_block(p, &g, err) && choose_pairs(p, &g, err);
 }

@@ -296,7 +296,7 @@ static void widen(gk_room *r, const gk_plan_item *item)
     r->packed = gk_max(r->packed, packed);
     const uint64_t scratch = l->scratch_bytes(&item->to, rows, cols);
     r->work = gk_max(r->work,
-                     item->phase == 0 ? scratch : up64(scratch) + gk_group_room_bytes(cols));
+                     item->phase == 0 ? scratch : up64(scratch) + gk_group_room_bytes(rows, cols));
     /* reading it back when verifying */
     r->raw = gk_max(r->raw, stored + up64(l->scratch_bytes(&item->to, rows, cols)));
 }
@@ -618,7 +618,7 @@ static bool name_the_job(gk_plan *p, gk_err *err)
     if (p->options.stats != NULL)
         hash_text(h, p->options.stats->sha256);
     if (p->n_phases > 0)
-        hash_number(h, p->hessian_block);
+        hash_number(h, 2 * p->hessian_block + p->paired);
     for (uint64_t i = 0; i < p->shards.n; i++) {
         hash_text(h, p->shards.shard[i].name);
         gk_hash_add(h, p->shards.shard[i].header, p->shards.shard[i].header_bytes);

@@ -119,6 +119,7 @@ typedef struct gk_plan {
     uint64_t n_items, n_entries, n_units;
     uint32_t n_ranges, n_phases;
     uint64_t hessian_block, hessian_bytes; /* GPTQ: columns of a block, 0: whole; all at once */
+    bool     paired; /* GPTQ: the original's inputs beside those of the quantized model */
     int      mix; /* llama-quantize's, -1: none */
     uint64_t provenance_bytes; /* of grokkit.json; 0: there is none */
     uint64_t parameters, input_bytes, output_bytes; /* tensors read; all files written */

@@ -216,6 +216,19 @@ static void sweep(const solving *s)
     }
 }
 
+void gk_solve_target(const gk_hessian *h, const float *w, uint64_t n_rows, float *out)
+{
+    for (uint64_t row = 0; row < n_rows; row += ROWS)
+        for (uint64_t col = 0; col < h->n; col += h->block) {
+            const uint64_t width = gk_min(h->block, h->n - col), at = row * h->n + col;
+            gk_blas_product((int)gk_min(ROWS, n_rows - row), (int)width, (int)width, w + at,
+                            (int)h->n, h->drift + col * h->block, (int)h->block, out + at,
+                            (int)h->n);
+        }
+    for (uint64_t i = 0; i < n_rows * h->n; i++)
+        out[i] = w[i] + GK_SOLVE_SHARE * out[i];
+}
+
 void gk_solve(const gk_solve_job *job, const float *w, int8_t *codes, void *scratch)
 {
     const gk_hessian *h = job->factor;

@@ -163,6 +163,7 @@ static void blocks_replace_what_memory_cannot_hold(void **state)
     gk_plan *whole = try_plan(c, RULES, &o, &err);
     assert_ok(whole != NULL, err);
     assert_int_equal(whole->hessian_block, 0);
+    assert_true(whole->paired);
     o.hessian_block = 128;
     gk_plan *asked = try_plan(c, RULES, &o, &err);
     assert_ok(asked != NULL, err);
@@ -170,6 +171,16 @@ static void blocks_replace_what_memory_cannot_hold(void **state)
     assert_true(asked->hessian_bytes < whole->hessian_bytes);
     assert_string_not_equal(asked->sha256, whole->sha256);
     gk_plan_free(asked);
+    o.hessian_block = 0;
+    stats.n_ids = 1 << 24; /* a stream of so many does not fit beside another */
+    o.memory_bytes = 128 << 20;
+    gk_plan *alone = try_plan(c, RULES, &o, &err);
+    assert_ok(alone != NULL, err);
+    assert_int_equal(alone->hessian_block, 0);
+    assert_false(alone->paired);
+    assert_true(alone->hessian_bytes < whole->hessian_bytes);
+    assert_string_not_equal(alone->sha256, whole->sha256);
+    gk_plan_free(alone);
     gk_plan_free(whole);
     gk_catalog_close(c);
 }

@@ -64,7 +64,7 @@ static double fill_h(double damping)
 static gk_hessian *hessian(uint64_t block, int threads)
 {
     gk_err err = {0};
-    gk_hessian *r = gk_hessian_new(N, block, &err);
+    gk_hessian *r = gk_hessian_new(N, block, false, &err);
 
     assert_non_null(r);
     for (int t = 0; t < TOKENS; t += 150)
@@ -93,6 +93,50 @@ static void the_factor_s_square_is_the_damped_sum(void **state)
         }
     for (int i = 1; i < N; i++)
         assert_true(f->diagonal[f->order[i - 1]] <= f->diagonal[f->order[i]]);
+    gk_hessian_free(f);
+}
+
+/* Inputs that drifted: what is kept times the damped sum is the drift again. */
+static void the_drift_is_made_up_for_by_least_squares(void **state)
+{
+    enum { BLOCK = 120 };
+    gk_err err = {0};
+    static float other[TOKENS * N], target[ROWS * N];
+    gk_hessian *f = gk_hessian_new(N, BLOCK, true, &err);
+    uint32_t seed = 9;
+    double mean[2] = {0}, most = 0;
+
+    (void)state;
+    for (int i = 0; i < TOKENS * N; i++)
+        other[i] = x[i] + 0.5f * noise(&seed) + (i > 0 ? 0.1f * x[i - 1] : 0);
+    for (int t = 0; t < TOKENS; t += 200)
+        assert_ok(gk_hessian_add_pair(f, x + t * N, other + t * N, 200, 2, &err), err);
+    assert_ok(gk_hessian_factor(f, 0.05, 3, &err), err);
+    fill_h(0);
+    for (int i = 0; i < N; i++)
+        mean[i / BLOCK] += h[i][i] / (i < BLOCK ? BLOCK : N - BLOCK);
+    for (int i = 0; i < N; i++)
+        h[i][i] += 0.05 * mean[i / BLOCK];
+    for (int i = 0; i < N; i++)
+        for (int j = i / BLOCK * BLOCK; j < N && j / BLOCK == i / BLOCK; j++) {
+            const int first = i / BLOCK * BLOCK, end = first + BLOCK < N ? first + BLOCK : N;
+            double sum = 0, drift = 0;
+            for (int k = first; k < end; k++) /* transposed: column i of a block is row i */
+                sum += (double)f->drift[k * BLOCK + i - first] * h[k][j];
+            for (int t = 0; t < TOKENS; t++)
+                drift += ((double)other[t * N + i] - (double)x[t * N + i]) * (double)x[t * N + j];
+            assert_true(fabs(sum - drift) < 1e-4 * mean[0]);
+            most = fabs(drift) > most ? fabs(drift) : most;
+        }
+    assert_true(most > 0.01 * mean[0]); /* there was something to find */
+    gk_solve_target(f, w, ROWS, target);
+    for (int i = 0; i < N; i++) {
+        double sum = (double)w[i];
+        const int first = i / BLOCK * BLOCK, end = first + BLOCK < N ? first + BLOCK : N;
+        for (int k = first; k < end; k++)
+            sum += 0.5 * (double)w[k] * (double)f->drift[i * BLOCK + k - first];
+        assert_true(fabs(sum - (double)target[i]) < 1e-6);
+    }
     gk_hessian_free(f);
 }
 
@@ -272,7 +316,7 @@ static void encoding_reports_what_was_solved(void **state)
     gk_hessian *f = hessian(0, 2);
     static float copy[ROWS * N], v[ROWS * N];
     static int8_t zeros[ROWS * 3];
-    void *room = gk_alloc(gk_group_room_bytes(N), 1, &err);
+    void *room = gk_alloc(gk_group_room_bytes(ROWS, N), 1, &err);
     double sums[ROWS][2];
 
     (void)state;
@@ -304,7 +348,7 @@ static void threads_and_chunks_of_rows_do_not_matter(void **state)
     gk_err err = {0};
     static int8_t again[ROWS * N];
     static float copy[ROWS * N];
-    void *room = gk_alloc(gk_group_room_bytes(N), 1, &err);
+    void *room = gk_alloc(gk_group_room_bytes(ROWS, N), 1, &err);
 
     (void)state;
     s.scales = GK_BF16;
@@ -338,7 +382,7 @@ static void useless_inputs_leave_plain_rounding(void **state)
     solve(NULL, -1);
     memcpy(plain, codes, sizeof codes);
     for (int k = 0; k < 2; k++) {
-        gk_hessian *f = gk_hessian_new(N, 0, &err);
+        gk_hessian *f = gk_hessian_new(N, 0, false, &err);
         for (int i = 0; i < N; i++)
             bad[i] = k == 0 ? 0 : NAN;
         assert_ok(gk_hessian_add(f, bad, 1, 1, &err), err);
@@ -363,6 +407,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_factor_s_square_is_the_damped_sum),
+        cmocka_unit_test(the_drift_is_made_up_for_by_least_squares),
         cmocka_unit_test(blocks_are_factored_alone),
         cmocka_unit_test(codes_are_those_of_the_textbook),
         cmocka_unit_test(every_sweep_lowers_the_error),

@@ -46,6 +46,29 @@ static bool renormalises(const gk_stream *s)
            || (s->o.switches.renorm == GK_RENORM_ALONE && s->a.sizes.dense == 0);
 }
 
+/* Those with the largest logits, or another stream's choice. */
+static void choose(const gk_stream *s, const double *logit, uint64_t token)
+{
+    uint16_t *ids = s->chosen + token * s->a.top_k;
+    const uint64_t E = s->a.sizes.experts;
+
+    if (s->choice != NULL) {
+        memcpy(ids, s->choice->chosen + token * s->a.top_k, s->a.top_k * sizeof *ids);
+        return;
+    }
+    for (uint64_t k = 0; k < s->a.top_k; k++) {
+        uint64_t best = E;
+        for (uint64_t e = 0; e < E; e++) {
+            bool taken = false;
+            for (uint64_t i = 0; i < k; i++)
+                taken |= ids[i] == e;
+            if (!taken && (best == E || logit[e] > logit[best]))
+                best = e;
+        }
+        ids[k] = (uint16_t)best;
+    }
+}
+
 /* The experts of one token: ids by falling logit (ties: the lower id) and weights, and what all
  * experts had. In double, because a choice is all or nothing. */
 static void route(const gk_stream *s, const float *x, double *logit, uint64_t token)
@@ -69,18 +92,10 @@ static void route(const gk_stream *s, const float *x, double *logit, uint64_t to
         sum += exp(logit[e] - most);
     for (uint64_t e = 0; e < E; e++)
         gates[e] = (float)(exp(logit[e] - most) / sum);
+    choose(s, logit, token);
     for (uint64_t k = 0; k < s->a.top_k; k++) {
-        uint64_t best = E;
-        for (uint64_t e = 0; e < E; e++) {
-            bool taken = false;
-            for (uint64_t i = 0; i < k; i++)
-                taken |= ids[i] == e;
-            if (!taken && (best == E || logit[e] > logit[best]))
-                best = e;
-        }
-        ids[k] = (uint16_t)best;
-        chosen += exp(logit[best] - most) / sum;
-        weights[k] = (float)(exp(logit[best] - most) / sum);
+        chosen += exp(logit[ids[k]] - most) / sum;
+        weights[k] = (float)(exp(logit[ids[k]] - most) / sum);
     }
     if (renormalises(s))
         for (uint64_t k = 0; k < s->a.top_k; k++)

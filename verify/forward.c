@@ -314,27 +314,34 @@ static bool run_chunk(gk_stream *s, const part *p, const gk_chunk *c, gk_err *er
     return true;
 }
 
-static bool run_chunks(gk_stream *s, const part *p, gk_until until, gk_err *err)
+static bool run_next(gk_stream *s, const part *p, gk_err *err)
 {
-    uint64_t *begin = gk_alloc(s->chunk + 1, sizeof *begin, err);
-    bool ok = begin != NULL;
+    const uint64_t first = p->run->batch, n = gk_min(s->chunk, s->n_batches - first);
+    uint64_t *begin = gk_alloc(n + 1, sizeof *begin, err);
 
-    s->until = until;
-    while (ok && p->run->batch < s->n_batches) {
-        const uint64_t first = p->run->batch, n = gk_min(s->chunk, s->n_batches - first);
-        const gk_chunk c = {.first = first,
-                            .n_batches = n,
-                            .t0 = s->begin[first],
-                            .t1 = s->begin[first + n],
-                            .begin = begin};
-        for (uint64_t b = 0; b <= n; b++)
-            begin[b] = s->begin[first + b] - c.t0;
-        ok = !gk_stopped(s, err) && run_chunk(s, p, &c, err);
-        if (ok)
-            p->run->batch = first + n;
-    }
+    if (begin == NULL)
+        return false;
+    const gk_chunk c = {.first = first,
+                        .n_batches = n,
+                        .t0 = s->begin[first],
+                        .t1 = s->begin[first + n],
+                        .begin = begin};
+    for (uint64_t b = 0; b <= n; b++)
+        begin[b] = s->begin[first + b] - c.t0;
+    const bool ok = !gk_stopped(s, err) && run_chunk(s, p, &c, err);
+    if (ok)
+        p->run->batch = first + n;
     gk_free(begin);
     return ok;
+}
+
+static bool run_chunks(gk_stream *s, const part *p, gk_until until, gk_err *err)
+{
+    s->until = until;
+    while (p->run->batch < s->n_batches)
+        if (!run_next(s, p, err))
+            return false;
+    return true;
 }
 
 bool gk_stream_run(gk_stream *s, gk_layer_run *run, gk_err *err)
@@ -358,6 +365,21 @@ bool gk_stream_half(gk_stream *s, uint64_t l, gk_half half, gk_until until, gk_e
     memset(s->counts + l * E, 0, E * sizeof *s->counts); /* of a half that is run again */
     return run_chunks(s, &(part){&run, attention, !attention}, until, err);
 }
+
+bool gk_stream_part(gk_stream *s, const gk_layer_part *of, uint64_t *batch, gk_err *err)
+{
+    const bool attention = of->half == GK_HALF_ATTENTION;
+    gk_layer_run run = {.layer = of->layer, .batch = *batch};
+
+    s->until = of->until;
+    s->choice = of->choice;
+    const bool ok = run_next(s, &(part){&run, attention, !attention}, err);
+    s->choice = NULL;
+    *batch = run.batch;
+    return ok;
+}
+
+uint64_t gk_stream_batches(const gk_stream *s) { return s->n_batches; }
 
 bool gk_stream_restore(gk_stream *s, const gk_file *f, gk_err *err)
 {

@@ -90,6 +90,20 @@ typedef enum gk_until { GK_UNTIL_FIRST, GK_UNTIL_LAST, GK_UNTIL_END } gk_until;
  * run to its end. */
 bool gk_stream_half(gk_stream *s, uint64_t l, gk_half half, gk_until until, gk_err *err);
 
+typedef struct gk_layer_part {
+    uint64_t         layer;
+    gk_half          half;
+    gk_until         until;
+    const gk_stream *choice;
+} gk_layer_part;
+
+/* Runs a half, not to its end, for some batches from *batch on, as many as go at once, and counts
+ * *batch up by them, to gk_stream_batches(). Experts are those that the stream `choice` chose for
+ * these tokens when it was there; NULL: its own choice. */
+bool gk_stream_part(gk_stream *s, const gk_layer_part *part, uint64_t *batch, gk_err *err);
+
+uint64_t gk_stream_batches(const gk_stream *s);
+
 /* A whole layer, batch by batch in an order that can be left and taken up again. */
 typedef struct gk_layer_run {
     uint64_t layer;

@@ -1,7 +1,9 @@
 /* verify/inputs.h - what GPTQ asks of the forward pass: Hessians of inputs.
  *
  * The tokens are those that calibrate read. Weights of earlier phases are read from what the
- * run wrote, those to come from the model: inputs are what the quantized model itself computes. */
+ * run wrote, those to come from the model: inputs are what the quantized model itself computes.
+ * A plan that is paired also asks what the original computes there: a second stream goes beside,
+ * batch by batch, through the experts that the quantized model chose. */
 #ifndef GK_VERIFY_INPUTS_H
 #define GK_VERIFY_INPUTS_H
 

@@ -47,6 +47,7 @@ struct gk_stream {
     uint64_t          *counts;           /* [layers, E]                                  */
     float             *cos, *sin;        /* [ctx, D / 2]                                 */
     gk_until           until;            /* of the half at hand                          */
+    const gk_stream   *choice;           /* whose experts are taken, or NULL: its own    */
     gk_workspace       own, *w;          /* w: own, or that of the stream it runs beside */
     /* of *w, for the chunk at hand: */
     float     *r;    /* [C, d] residual stream          */
