@@ -26,7 +26,8 @@ uint64_t gk_hessian_bytes(uint64_t n, uint64_t block, bool paired)
 {
     const uint64_t width = block == 0 ? n : gk_min(block, n);
 
-    return gk_div_up(n, width) * width * width * (paired ? 3 : 2) * sizeof(float) + n * (sizeof(double) + 4);
+    return gk_div_up(n, width) * width * width * (paired ? 3 : 2) * sizeof(float)
+           + n * (sizeof(double) + 4);
 }
 
 gk_hessian *gk_hessian_new(uint64_t n, uint64_t block, bool paired, gk_err *err)

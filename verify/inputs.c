@@ -156,7 +156,8 @@ static bool is_written(void *watcher, const gk_tensor *t)
     const gk_input_pass *p = watcher;
     gk_grok2_shape shape;
 
-    return !p->is_original && gk_grok2_shape_of(&p->sizes, t->name, &shape) && gk_phase_of(&shape) < p->phase;
+    return !p->is_original && gk_grok2_shape_of(&p->sizes, t->name, &shape)
+           && gk_phase_of(&shape) < p->phase;
 }
 
 static bool open_pass(void *context, const gk_plan *plan, const gk_catalog *back, gk_err *err)
