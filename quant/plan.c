@@ -1,4 +1,5 @@
 /* quant/plan.c - from catalog and recipe to byte ranges. */
+#include "quant/gains.h"
 #include "quant/plan.h"
 
 #include <inttypes.h>
@@ -177,7 +178,7 @@ static bool choose_schemes(gk_plan *p, const gk_recipe *recipe, gk_err *err)
         if (!prove_decodes(p, &p->item[i], err))
             return false;
     }
-    return say_rounded(p, err) && gk_gguf_importance(p, err);
+    return say_rounded(p, err) && gk_gguf_importance(p, err) && gk_plan_gains(p, err);
 }
 
 /* ---- stored tensors ---------------------------------------------------------- */
@@ -385,7 +386,7 @@ static uint64_t catalog_bytes(const gk_plan *p)
         headers += 3 * p->shards.shard[i].header_bytes;
     if (p->options.stats != NULL)
         headers += p->options.stats->bytes;
-    return headers + c->n_stored * 160 + c->n_tensors * (512 + sizeof(gk_plan_item))
+    return headers + p->gain_bytes + c->n_stored * 160 + c->n_tensors * (512 + sizeof(gk_plan_item))
            + p->n_entries * (sizeof(gk_entry) + 160);
 }
 
@@ -617,6 +618,8 @@ static bool name_the_job(gk_plan *p, gk_err *err)
         hash_text(h, p->item[i].to.name);
     if (p->options.stats != NULL)
         hash_text(h, p->options.stats->sha256);
+    if (p->gain_bytes > 0)
+        hash_text(h, "gains 1");
     if (p->n_phases > 0)
         hash_number(h, 2 * p->hessian_block + p->paired);
     for (uint64_t i = 0; i < p->shards.n; i++) {

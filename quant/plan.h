@@ -76,7 +76,7 @@ typedef struct gk_plan_item {
     uint64_t         heads; /* rows are interleaved within so many heads; 0: not */
     uint64_t         row0;  /* rows of a stack that stand before it  */
     uint64_t         bytes; /* of what it fills of them              */
-    const float     *importance; /* E[x^2] of its columns, or NULL   */
+    const float     *importance; /* E[x^2] of its columns, a guess of it (quant/gains.h) or NULL */
     uint32_t         phase; /* GPTQ: when it is solved (quant/phases.h); 0: before all that */
     uint32_t         range; /* NVFP4: the items with its number share max |w| */
     /* tiles: tile_rows x tile_cols, the last ones smaller; row by row */
@@ -119,6 +119,7 @@ typedef struct gk_plan {
     uint64_t n_items, n_entries, n_units;
     uint32_t n_ranges, n_phases;
     uint64_t hessian_block, hessian_bytes; /* GPTQ: columns of a block, 0: whole; all at once */
+    uint64_t gain_bytes; /* of guesses of importance; 0: none were made */
     bool     paired; /* GPTQ: the original's inputs beside those of the quantized model */
     int      mix; /* llama-quantize's, -1: none */
     uint64_t provenance_bytes; /* of grokkit.json; 0: there is none */
