@@ -92,10 +92,10 @@ typedef struct gk_tensor {
     const gk_stored *whole; /* the one entry it is, or NULL                    */
     const gk_part   *part;  /* n_parts of them when whole is NULL              */
     const struct gk_scheme *scheme; /* how it is encoded; NULL: plain values   */
-    const struct gk_scheme *through; /* what its values are rounded to as they are read, of a
-                                        view (quant/through.h); NULL: nothing */
     uint8_t n_parts, ndim, dtype;   /* dtype: of the values when plain; n_parts
                                        0: incomplete, a finding says why       */
+    uint8_t through; /* bits that values are rounded to as they are read, of a
+                        view (quant/through.h); 0: not                         */
 } gk_tensor;
 
 /* A file of the model directory that holds no weights (tokenizer, licence); one of an

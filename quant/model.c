@@ -133,8 +133,8 @@ bool gk_fail_decode(const gk_catalog *c, const gk_tensor *t, gk_err *err)
 
 uint64_t gk_decode_scratch_bytes(const gk_tensor *t, uint64_t n_rows, uint64_t n_cols)
 {
-    const uint64_t through
-        = t->through == NULL ? 0 : gk_through_scratch(t->through, n_rows, n_cols);
+    const gk_scheme noise = gk_through_scheme(t->through, n_cols);
+    const uint64_t through = t->through == 0 ? 0 : gk_through_scratch(&noise, n_rows, n_cols);
 
     return gk_max(through, t->scheme != NULL ? gk_layout_read_scratch(t, n_rows, n_cols)
                                              : n_rows * gk_row_bytes((gk_dtype)t->dtype, n_cols));
@@ -187,7 +187,9 @@ bool gk_decode(const gk_catalog *c, const gk_tensor *t, const uint64_t rect[4], 
 {
     if (!decode(c, t, rect, out, scratch, err))
         return false;
-    if (t->through != NULL)
-        gk_through(t->through, rect[1], rect[3], out, scratch);
+    if (t->through > 0) {
+        const gk_scheme noise = gk_through_scheme(t->through, rect[3]);
+        gk_through(&noise, rect[1], rect[3], out, scratch);
+    }
     return true;
 }

@@ -27,15 +27,9 @@ bool gk_through_view(gk_arena *a, const gk_catalog *model, int bits,
         return false;
     if (model->n_tensors > 0)
         memcpy(tensor, model->tensor, model->n_tensors * sizeof *tensor);
-    for (uint64_t i = 0; i < model->n_tensors; i++) {
-        if (!pick(context, &tensor[i]))
-            continue;
-        gk_scheme *s = gk_arena_alloc(a, 1, sizeof *s, err);
-        if (s == NULL)
-            return false;
-        *s = gk_through_scheme(bits, gk_cols(&tensor[i]));
-        tensor[i].through = s;
-    }
+    for (uint64_t i = 0; i < model->n_tensors; i++)
+        if (pick(context, &tensor[i]))
+            tensor[i].through = (uint8_t)bits;
     *out = *model;
     out->tensor = tensor;
     return true;
