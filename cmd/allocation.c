@@ -46,6 +46,14 @@ static bool read_goal(const gk_cli *cli, gk_goal *goal, gk_err *err)
                       "--target-bpw %.40s: expected bits a weight, as 4.4", bits);
 }
 
+/* A recipe may replace another, but nothing of the model. */
+static bool may_save(const gk_cli *cli, const gk_catalog *model, gk_err *err)
+{
+    const char *path = gk_cli_string(cli, GK_OPT_SAVE_RECIPE);
+
+    return path == NULL || gk_model_apart(model, path, err);
+}
+
 static bool save_recipe(const gk_cli *cli, const gk_allocation *a, gk_err *err)
 {
     const char *path = gk_cli_string(cli, GK_OPT_SAVE_RECIPE);
@@ -60,7 +68,7 @@ gk_plan *gk_allocation_make(const gk_cli *cli, const gk_catalog *model, const gk
     gk_goal goal;
 
     *out = (gk_allocation){0};
-    if (!read_goal(cli, &goal, err))
+    if (!read_goal(cli, &goal, err) || !may_save(cli, model, err))
         return NULL;
     for (uint64_t i = 0; i < model->n_tensors; i++)
         bytes += gk_rows(&model->tensor[i]) * gk_cols(&model->tensor[i]) * 2;
@@ -76,9 +84,21 @@ gk_plan *gk_allocation_make(const gk_cli *cli, const gk_catalog *model, const gk
 
 /* ---- looking back ------------------------------------------------------------------- */
 
-bool gk_allocation_measure(const gk_cli *cli, const gk_catalog *model, const char *out,
-                           const gk_stats *stats, gk_mean *kld, gk_err *err)
+/* Opens what the plan wrote: of a split set the first file. NULL and *err. */
+static gk_catalog *open_written(const gk_cli *cli, const gk_plan *p, const char *out, gk_err *err)
 {
+    if (p->options.target->is_gguf) {
+        char *dir = gk_path_dir(cli->arena, out, err);
+        out = dir == NULL ? NULL : gk_path_join(cli->arena, dir, p->shards.shard[0].name, err);
+    }
+    return out == NULL ? NULL : gk_model_open(out, err);
+}
+
+bool gk_allocation_measure(const gk_cli *cli, const gk_plan *p, const char *out, gk_mean *kld,
+                           gk_err *err)
+{
+    const gk_stats *stats = p->options.stats;
+    const gk_catalog *model = p->from;
     gk_score score = {0};
 
     *kld = (gk_mean){NAN, NAN};
@@ -87,7 +107,7 @@ bool gk_allocation_measure(const gk_cli *cli, const gk_catalog *model, const cha
     const uint64_t all = stats->n_ids / stats->ctx, some = MEASURED_TOKENS / stats->ctx;
     const uint64_t n = some < 1 ? 1 : some < all ? some : all;
     uint32_t *ids = gk_arena_alloc(cli->arena, n * stats->ctx, sizeof *ids, err);
-    gk_catalog *written = ids == NULL ? NULL : gk_model_open(out, err);
+    gk_catalog *written = ids == NULL ? NULL : open_written(cli, p, out, err);
     if (ids != NULL)
         gk_windows_spread(stats->ids, all, stats->ctx, n, ids);
     gk_score_job job = {.model = written,
@@ -97,7 +117,7 @@ bool gk_allocation_measure(const gk_cli *cli, const gk_catalog *model, const cha
                                     .n_windows = n,
                                     .threads = cli->threads,
                                     .memory_bytes = cli->memory,
-                                    .spool = gk_cli_string(cli, GK_OPT_SPOOL),
+                                    .spool = gk_pass_scratch(cli),
                                     .stop = gk_cli_stop(),
                                     .progress = gk_pass_progress},
                         .protocol = GK_PROTOCOL_LLAMA};
@@ -126,28 +146,31 @@ static const char *unit_of(const gk_allocation *a)
     return a->is_kld ? "KLD" : "mean relative error";
 }
 
-/* The schemes of a kind with how many units have them are in the plan's table; here the curve. */
+static void add_point(gk_table *table, double bits, uint64_t bytes, double cost, const char *mark)
+{
+    gk_human human;
+
+    gk_table_cellf(table, "%.3f", bits);
+    gk_table_cell(table, gk_human_bytes(human, bytes));
+    gk_table_cellf(table, "%.3e", cost);
+    gk_table_cell(table, mark);
+}
+
+/* What each kind becomes is in the plan's table; here are the sizes there are. */
 static void add_curve(const gk_cli *cli, const gk_allocation *a, const gk_plan *p, gk_text *t)
 {
     const gk_column columns[] = {{"bits", true, false}, {"size", true, false},
                                  {unit_of(a), true, false}, {"", false, false}};
     gk_table table = {.column = columns, .n_columns = 4, .indent = "  "};
     bool shown = false;
-    gk_human bytes;
 
     for (uint64_t i = 0; i < a->n_points; i++) {
         const gk_curve_point *at = &a->point[i];
         if (!shown && at->bytes >= p->output_bytes) {
-            gk_table_cellf(&table, "%.3f", a->bits);
-            gk_table_cell(&table, gk_human_bytes(bytes, p->output_bytes));
-            gk_table_cellf(&table, "%.3e", a->cost);
-            gk_table_cell(&table, "<- chosen");
+            add_point(&table, a->bits, p->output_bytes, a->cost, "<- chosen");
             shown = true;
         }
-        gk_table_cellf(&table, "%.3f", at->bits);
-        gk_table_cell(&table, gk_human_bytes(bytes, at->bytes));
-        gk_table_cellf(&table, "%.3e", at->cost);
-        gk_table_cell(&table, "");
+        add_point(&table, at->bits, at->bytes, at->cost, "");
     }
     gk_text_str(t, "\nwhat the best choice of each size costs:\n");
     gk_table_print(&table, t, gk_table_width(), cli->color);
@@ -187,10 +210,7 @@ void gk_allocation_json(const gk_allocation *a, const gk_plan *p, const gk_mean 
     gk_json_real(t, "cost", a->cost);
     gk_json_real(t, "bound", a->bound);
     gk_json_real(t, "gap", a->bound > 0 ? a->cost / a->bound - 1 : NAN);
-    gk_json_open(t, "measured_kld", '{');
-    gk_json_real(t, "mean", kld->mean);
-    gk_json_real(t, "err", kld->err);
-    gk_json_close(t, '}');
+    gk_pass_json_mean(t, "measured_kld", *kld);
     gk_json_open(t, "curve", '[');
     for (uint64_t i = 0; i < a->n_points; i++) {
         gk_json_open(t, NULL, '{');

@@ -15,10 +15,10 @@ bool gk_allocation_asked(const gk_cli *cli);
 gk_plan *gk_allocation_make(const gk_cli *cli, const gk_catalog *model, const gk_recipe *recipe,
                             const gk_plan_options *options, gk_allocation *out, gk_err *err);
 
-/* Measures the divergence of what was written on some of the tokens that calibrate read.
+/* Measures the divergence of what the plan wrote to OUT on some of the tokens that calibrate read.
  * *kld stays NaN where the statistics have none. False: as gk_score_run(). */
-bool gk_allocation_measure(const gk_cli *cli, const gk_catalog *model, const char *out,
-                           const gk_stats *stats, gk_mean *kld, gk_err *err);
+bool gk_allocation_measure(const gk_cli *cli, const gk_plan *p, const char *out, gk_mean *kld,
+                           gk_err *err);
 
 /* Adds what was chosen, and what it cost, as text or as the member "allocation". */
 void gk_allocation_text(const gk_cli *cli, const gk_allocation *a, const gk_plan *p,

@@ -151,7 +151,8 @@ static bool add_all(paths *p, const gk_cli *cli)
         return false;
     if (cli->command->id == GK_CMD_EVAL && !add_pass(p, cli))
         return false;
-    if (cli->command->id == GK_CMD_CALIBRATE && !add(p, gk_pass_scratch(cli), true))
+    if ((cli->command->id == GK_CMD_CALIBRATE || gk_allocation_asked(cli))
+        && !add(p, gk_pass_scratch(cli), true))
         return false;
     /* a lock says which process of which boot holds it */
     return (!(writes || cli->command->id == GK_CMD_CALIBRATE) || add(p, "/proc", false))

@@ -56,14 +56,6 @@ static void json_experts(const gk_score *s, const uint64_t *experts, gk_text *t)
     gk_json_close(t, ']');
 }
 
-static void json_mean(gk_text *t, const char *key, gk_mean mean)
-{
-    gk_json_open(t, key, '{');
-    gk_json_real(t, "mean", mean.mean);
-    gk_json_real(t, "err", mean.err);
-    gk_json_close(t, '}');
-}
-
 static void json_worst(const gk_eval *j, const gk_figures *f, gk_text *t)
 {
     gk_text before = {0}, token = {0};
@@ -114,7 +106,7 @@ static void json_drift(const gk_eval *j, const gk_score *s, const gk_figures *f,
     gk_json_real(t, "err", f->delta_p.err);
     gk_json_real(t, "rms", f->delta_p_rms);
     gk_json_close(t, '}');
-    json_mean(t, "delta_ln_ppl", f->delta_ln_ppl);
+    gk_pass_json_mean(t, "delta_ln_ppl", f->delta_ln_ppl);
     gk_json_open(t, "layers", '[');
     for (uint64_t l = 0; l < s->n_layers; l++) {
         gk_json_open(t, NULL, '{');

@@ -205,3 +205,11 @@ const char *gk_pass_scratch(const gk_cli *cli)
     return spool != NULL ? spool
            : temporary != NULL && temporary[0] != '\0' ? temporary : "/var/tmp";
 }
+
+void gk_pass_json_mean(gk_text *t, const char *key, gk_mean mean)
+{
+    gk_json_open(t, key, '{');
+    gk_json_real(t, "mean", mean.mean);
+    gk_json_real(t, "err", mean.err);
+    gk_json_close(t, '}');
+}

@@ -3,7 +3,7 @@
 #define GK_CMD_PASS_H
 
 #include "cmd/input.h"
-#include "verify/forward.h"
+#include "verify/score.h"
 
 /* A text as tokens. */
 typedef struct gk_pass_text {
@@ -44,6 +44,9 @@ const char *gk_pass_cache(const gk_cli *cli, gk_err *err);
 /* Returns where activations go that memory does not hold. Not the folder for small things that
  * often lies in memory. */
 const char *gk_pass_scratch(const gk_cli *cli);
+
+/* Adds {mean, err} as that member. */
+void gk_pass_json_mean(gk_text *t, const char *key, gk_mean mean);
 
 /* For gk_forward_options.progress. */
 void gk_pass_progress(void *context, uint64_t bytes, const char *what);

@@ -432,7 +432,7 @@ int gk_rewrite(const gk_cli *cli, gk_recipe *recipe, gk_plan_options *options)
         gk_cli_talk(cli, "a real run would be refused: %s: %s", later.file, later.msg);
     ok = ok && (dry || j.finished || (check_space(&j, &err) && run(&j, &err)));
     if (ok && j.done && j.asked && !gk_cli_has(cli, GK_OPT_NO_MEASURE)
-        && !gk_allocation_measure(cli, j.model, j.out, options->stats, &j.kld, &later))
+        && !gk_allocation_measure(cli, j.plan, j.out, &j.kld, &later))
         gk_cli_talk(cli, "what was written is not measured: %s", later.msg);
     if (ok && cli->json) {
         add_json(&j, &text);

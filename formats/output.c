@@ -69,7 +69,7 @@ static bool is_inside(const char *inner, const char *outer)
            && (inner[n] == '\0' || inner[n] == '/' || strcmp(outer, "/") == 0);
 }
 
-bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *err)
+bool gk_output_apart(const char *out, const char *input, gk_err *err)
 {
     gk_arena *a = gk_arena_new(err);
     char *x = a == NULL ? NULL : gk_path_real(a, out, err);
@@ -78,26 +78,35 @@ bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *e
     char *dir = y == NULL ? NULL : gk_path_dir(a, input, err);
     char *real_dir = dir == NULL ? NULL : gk_path_real(a, dir, err);
     char *link = real_dir == NULL ? NULL : gk_path_join(a, real_dir, gk_path_base(input), err);
-    const gk_path_kind kind = gk_path_kind_of(out);
-    struct stat st;
     bool ok = link != NULL;
 
     if (ok && (is_inside(x, y) || is_inside(y, x) || is_inside(link, x)))
         ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
                      "the output is, contains or lies inside the input %s", input);
-    else if (ok && kind == GK_PATH_NONE && lstat(out, &st) == 0)
-        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
-                     "is a link that leads nowhere: not replaced, even with --force");
-    else if (ok && kind != GK_PATH_NONE && !force)
-        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "exists already; --force replaces it");
-    else if (ok && kind != GK_PATH_NONE && !(kind == GK_PATH_FILE && gk_ends_with(out, ".gguf"))
-             && (kind != GK_PATH_DIR || !holds_a_model(out, err)))
-        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
-                     "exists and is no model directory: not replaced, even with --force");
     if (!ok)
         gk_fail_at(err, out, NULL);
     gk_arena_free(a);
     return ok;
+}
+
+bool gk_output_allowed(const char *out, const char *input, bool force, gk_err *err)
+{
+    const gk_path_kind kind = gk_path_kind_of(out);
+    struct stat st;
+    bool ok = true;
+
+    if (!gk_output_apart(out, input, err))
+        return false;
+    if (kind == GK_PATH_NONE && lstat(out, &st) == 0)
+        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                     "is a link that leads nowhere: not replaced, even with --force");
+    else if (kind != GK_PATH_NONE && !force)
+        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "exists already; --force replaces it");
+    else if (kind != GK_PATH_NONE && !(kind == GK_PATH_FILE && gk_ends_with(out, ".gguf"))
+             && (kind != GK_PATH_DIR || !holds_a_model(out, err)))
+        ok = gk_fail(err, GK_ERR_ARG, GK_NO_OFF,
+                     "exists and is no model directory: not replaced, even with --force");
+    return ok || gk_fail_at(err, out, NULL);
 }
 
 uint64_t gk_output_free_bytes(const char *out)

@@ -10,6 +10,9 @@
 
 typedef struct gk_output gk_output;
 
+/* Refuses (ARG) an OUT that is, contains or lies inside `input`, links resolved. Reads only. */
+bool gk_output_apart(const char *out, const char *input, gk_err *err);
+
 /* Refuses (ARG) an OUT that exists, unless force is set and OUT is an empty
  * directory or a model directory; refuses an OUT that is, contains or lies inside
  * `input` (links resolved), with force too. Reads only. */

@@ -59,7 +59,6 @@ typedef struct work {
     uint8_t *chosen;
     uint64_t fixed; /* bytes that no choice changes */
     double linear, root; /* see predict() */
-    gk_text rules;
 } work;
 
 /* ---- units ---------------------------------------------------------------------------- */
@@ -375,11 +374,11 @@ static void add_regex(gk_text *t, const char *kind, const char *layers)
     gk_text_char(t, '$');
 }
 
-/* The rule of one kind that becomes one scheme. */
-static void add_rule(work *w, const char *kind, int scheme)
+/* Adds the rule of one kind that becomes one scheme. */
+static bool add_rule(work *w, gk_recipe *r, const char *kind, int scheme, gk_err *err)
 {
     const bool with_expert = w->goal->grain == GK_GRAIN_MATRIX;
-    gk_text layers = {0};
+    gk_text layers = {0}, rule = {0};
     bool all = true, any = false;
     int64_t last = -1;
 
@@ -398,46 +397,42 @@ static void add_rule(work *w, const char *kind, int scheme)
         last = layer;
         any = true;
     }
-    if (any) {
-        add_regex(&w->rules, kind, all || layers.len == 0 ? NULL : layers.data);
-        gk_text_printf(&w->rules, " = %s\n", w->scheme[scheme].name);
-    }
-    w->rules.failed |= layers.failed;
+    add_regex(&rule, kind, all || layers.len == 0 ? NULL : layers.data);
+    gk_text_printf(&rule, "=%s", w->scheme[scheme].name);
+    const bool ok = !any || (gk_text_ok(&layers, err) && gk_text_ok(&rule, err)
+                             && gk_recipe_rule(r, rule.data, err));
     gk_text_free(&layers);
+    gk_text_free(&rule);
+    return ok;
 }
 
-static void write_rules(work *w)
+/* Adds the rules of the choice, kind by kind. */
+static bool add_rules(work *w, gk_recipe *r, gk_err *err)
 {
     const bool with_expert = w->goal->grain == GK_GRAIN_MATRIX;
     int64_t layer;
+    bool ok = true;
 
-    gk_text_clear(&w->rules);
-    for (uint64_t i = 0; i < w->n_members; i++) {
+    for (uint64_t i = 0; ok && i < w->n_members; i++) {
         char kind[GK_KIND_NAME], other[GK_KIND_NAME];
         bool seen = false;
         gk_kind_of(w->member[i].item->from->name, with_expert, kind, &layer);
         for (uint64_t k = 0; k < i && !seen; k++)
             seen = strcmp(gk_kind_of(w->member[k].item->from->name, with_expert, other, &layer),
                           kind) == 0;
-        for (int s = 0; !seen && s < w->n_schemes; s++)
-            add_rule(w, kind, s);
+        for (int s = 0; ok && !seen && s < w->n_schemes; s++)
+            ok = add_rule(w, r, kind, s, err);
     }
+    return ok;
 }
 
-/* The plan of what is chosen. */
+/* The plan of what is chosen: behind the user's rules, those of the choice. */
 static gk_plan *plan_choice(work *w, gk_err *err)
 {
-    gk_recipe *r = gk_recipe_new(err);
-    gk_text own = {0};
-    gk_plan *p = NULL;
+    gk_recipe *r = gk_recipe_copy(w->recipe, err);
+    gk_plan *p = r != NULL && add_rules(w, r, err) ? gk_plan_new(w->from, r, w->options, err)
+                                                   : NULL;
 
-    write_rules(w);
-    gk_recipe_print(w->recipe, &own); /* the user's rules, and the default at the end */
-    if (r != NULL && gk_text_ok(&w->rules, err) && gk_text_ok(&own, err)
-        && gk_recipe_text(r, own.data, own.len, "recipe", err)
-        && gk_recipe_text(r, w->rules.data, w->rules.len, "allocation", err))
-        p = gk_plan_new(w->from, r, w->options, err);
-    gk_text_free(&own);
     gk_recipe_free(r);
     return p;
 }
@@ -611,7 +606,6 @@ gk_plan *gk_allocate(const gk_catalog *from, const gk_recipe *recipe,
             p = NULL;
         }
     }
-    gk_text_free(&w.rules);
     gk_plan_free(w.base);
     gk_arena_free(w.arena);
     return p;

@@ -4,14 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/text.h"
+
+size_t gk_bare_length(const char *name)
+{
+    const size_t n = strlen(name);
+
+    return gk_ends_with(name, ".weight") || gk_ends_with(name, ".kernel") ? n - 7 : n;
+}
+
 const char *gk_kind_of(const char *name, bool with_expert, char out[GK_KIND_NAME], int64_t *layer)
 {
-    const size_t len = strlen(name);
-    const char *end = name + len;
+    const char *end = name + gk_bare_length(name);
     size_t n = 0;
 
-    if (len > 7 && strcmp(end - 7, ".weight") == 0)
-        end -= 7;
     *layer = -1;
     for (const char *s = name; s < end;) {
         const size_t digits = strspn(s, "0123456789");

@@ -81,17 +81,22 @@ bool gk_model_drop_code(gk_catalog *c, const char **left, gk_err *err)
     return ok;
 }
 
-bool gk_model_output_allowed(const gk_catalog *c, const char *out, bool force, gk_err *err)
+bool gk_model_apart(const gk_catalog *c, const char *out, gk_err *err)
 {
-    bool ok = gk_output_allowed(out, c->path, force, err)
-              && (c->directory == NULL || gk_output_allowed(out, c->directory, force, err));
+    bool ok = gk_output_apart(out, c->path, err)
+              && (c->directory == NULL || gk_output_apart(out, c->directory, err));
 
     /* the paths of an archive's members are names in it: the archive is the model */
     for (uint64_t i = 0; ok && c->archive == NULL && i < c->n_inputs; i++)
-        ok = gk_output_allowed(out, c->input[i].file->path, force, err);
+        ok = gk_output_apart(out, c->input[i].file->path, err);
     for (uint64_t i = 0; ok && i < c->n_extras; i++)
-        ok = c->extra[i].path == NULL || gk_output_allowed(out, c->extra[i].path, force, err);
+        ok = c->extra[i].path == NULL || gk_output_apart(out, c->extra[i].path, err);
     return ok;
+}
+
+bool gk_model_output_allowed(const gk_catalog *c, const char *out, bool force, gk_err *err)
+{
+    return gk_output_allowed(out, c->path, force, err) && gk_model_apart(c, out, err);
 }
 
 const char *gk_tensor_kind(const gk_tensor *t)

@@ -16,8 +16,11 @@ gk_catalog *gk_model_open_with(const char *path, const gk_open_options *options,
 /* As gk_model_open(), but refuses a model with any bad finding (gk_findings_refuse()). */
 gk_catalog *gk_model_open_whole(const char *path, gk_err *err);
 
-/* Returns whether `out` may be written while the model is read: as gk_output_allowed() for the
- * model and every file of it. In a model of links those lie elsewhere. */
+/* Returns whether `out` is no file of the model, nor a place in it: gk_output_apart() for the model
+ * and every file of it. In a model of links those lie elsewhere. */
+bool gk_model_apart(const gk_catalog *c, const char *out, gk_err *err);
+
+/* The same, and as gk_output_allowed(). */
 bool gk_model_output_allowed(const gk_catalog *c, const char *out, bool force, gk_err *err);
 
 /* Returns the safetensors name of a plain tensor's dtype, the scheme's name of an

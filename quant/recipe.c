@@ -7,6 +7,7 @@
 
 #include "formats/pattern.h"
 #include "quant/gguf_mix.h"
+#include "quant/kinds.h"
 
 #define MAX_NAME 512 /* of a tensor's name a regex sees no more */
 
@@ -131,6 +132,34 @@ bool gk_recipe_default(gk_recipe *r, const char *scheme, gk_err *err)
     return set_rule(r, &r->fixed[1], mix->regex, mix->scheme, GK_WHY_DEFAULT, err);
 }
 
+static bool add_rule(gk_recipe *r, const char *regex, const char *scheme, gk_err *err)
+{
+    void *rows = r->row;
+
+    if (!gk_grow(&rows, &r->cap, r->n + 1, sizeof *r->row, err))
+        return false;
+    r->row = rows;
+    if (!set_rule(r, &r->row[r->n], regex, scheme, GK_WHY_RULE, err)) {
+        gk_pattern_free(r->row[r->n].pattern);
+        return false;
+    }
+    r->n++;
+    return true;
+}
+
+gk_recipe *gk_recipe_copy(const gk_recipe *from, gk_err *err)
+{
+    gk_recipe *r = gk_recipe_new(err);
+    bool ok = r != NULL && gk_recipe_default(r, from->mix, err);
+
+    for (uint64_t i = 0; ok && i < from->n; i++)
+        ok = add_rule(r, from->row[i].regex, from->row[i].scheme.name, err);
+    if (ok)
+        return r;
+    gk_recipe_free(r);
+    return NULL;
+}
+
 static char *trimmed(gk_recipe *r, const char *s, size_t len, gk_err *err)
 {
     while (len > 0 && isspace((unsigned char)s[0])) {
@@ -145,24 +174,16 @@ static char *trimmed(gk_recipe *r, const char *s, size_t len, gk_err *err)
 bool gk_recipe_rule(gk_recipe *r, const char *text, gk_err *err)
 {
     const char *equals = strrchr(text, '=');
-    void *rows = r->row;
 
     if (equals == NULL)
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "rule '%s': expected REGEX=SCHEME", text);
     char *regex = trimmed(r, text, (size_t)(equals - text), err);
     char *scheme = trimmed(r, equals + 1, strlen(equals + 1), err);
-    if (regex == NULL || scheme == NULL
-        || !gk_grow(&rows, &r->cap, r->n + 1, sizeof *r->row, err))
+    if (regex == NULL || scheme == NULL)
         return false;
-    r->row = rows;
     if (regex[0] == '\0')
         return gk_fail(err, GK_ERR_ARG, GK_NO_OFF, "rule '%s': the regex is empty", text);
-    if (!set_rule(r, &r->row[r->n], regex, scheme, GK_WHY_RULE, err)) {
-        gk_pattern_free(r->row[r->n].pattern);
-        return false;
-    }
-    r->n++;
-    return true;
+    return add_rule(r, regex, scheme, err);
 }
 
 static bool take_line(gk_recipe *r, const char *line, gk_err *err)
@@ -203,13 +224,11 @@ bool gk_recipe_text(gk_recipe *r, const char *text, uint64_t len, const char *na
     return true;
 }
 
-/* The name a regex sees: without ".weight" or ".kernel". */
+/* The name a regex sees. */
 static void short_name(const char *name, char out[MAX_NAME])
 {
-    size_t n = strlen(name);
+    size_t n = gk_bare_length(name);
 
-    if (gk_ends_with(name, ".weight") || gk_ends_with(name, ".kernel")) /* Flax says kernel */
-        n -= 7;
     if (n >= MAX_NAME)
         n = MAX_NAME - 1;
     memcpy(out, name, n);
@@ -265,9 +284,25 @@ bool gk_recipe_idle(const gk_recipe *r, gk_findings *out, gk_err *err)
     return true;
 }
 
+/* A regex that gk_recipe_text() would not take for one is spelt otherwise. */
+static void print_regex(const char *regex, gk_text *out)
+{
+    if (strcmp(regex, "default") == 0)
+        regex = "(?:default)";
+    if (regex[0] == '#')
+        gk_text_char(out, '\\');
+    for (; *regex != '\0'; regex++)
+        if (*regex == '\n')
+            gk_text_str(out, "\\n");
+        else
+            gk_text_char(out, *regex);
+}
+
 void gk_recipe_print(const gk_recipe *r, gk_text *out)
 {
-    for (uint64_t i = 0; i < r->n; i++)
-        gk_text_printf(out, "%s = %s\n", r->row[i].regex, r->row[i].scheme.name);
+    for (uint64_t i = 0; i < r->n; i++) {
+        print_regex(r->row[i].regex, out);
+        gk_text_printf(out, " = %s\n", r->row[i].scheme.name);
+    }
     gk_text_printf(out, "default = %s\n", r->mix);
 }

@@ -22,6 +22,9 @@ typedef struct gk_recipe gk_recipe;
 gk_recipe *gk_recipe_new(gk_err *err);
 void       gk_recipe_free(gk_recipe *r);
 
+/* Returns a recipe with the same default and rules. NULL and NOMEM. */
+gk_recipe *gk_recipe_copy(const gk_recipe *r, gk_err *err);
+
 /* Sets the default: a scheme, or a mix ("int8": int8-g128 everywhere; "int4":
  * attention int8-g128, the rest int4-g128). False and ARG. */
 bool gk_recipe_default(gk_recipe *r, const char *scheme, gk_err *err);

@@ -336,5 +336,7 @@ double gk_stats_tokens(const gk_stats *s, const char *name, uint64_t expert)
     const gk_stats_row *row = s->n == 0 ? NULL
                                         : bsearch(&key, s->row, (size_t)s->n, sizeof key, by_name);
 
-    return row == NULL || expert >= row->n_counts ? 1 : (double)row->count[expert];
+    const double n = row == NULL || expert >= row->n_counts ? 1 : (double)row->count[expert];
+
+    return n >= 1 && isfinite(n) ? n : 1;
 }

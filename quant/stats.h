@@ -64,7 +64,8 @@ void      gk_stats_free(gk_stats *s);
 bool gk_stats_find(const gk_stats *s, const char *name, uint64_t expert, uint64_t n_cols,
                    const float **out, gk_err *err);
 
-/* Returns how many tokens matrix `expert` of a tensor saw; 1 where the file does not say. */
+/* Returns how many tokens matrix `expert` of a tensor saw; 1 where the file does not say, and for
+ * one that none reached: what is not known of it must not count for nothing. */
 double gk_stats_tokens(const gk_stats *s, const char *name, uint64_t expert);
 
 #endif

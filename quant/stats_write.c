@@ -8,6 +8,7 @@
 #include "formats/gguf_write.h"
 #include "formats/grok2.h"
 #include "quant/gguf_target.h"
+#include "quant/phases.h"
 
 #define N_EXTRAS 4
 
@@ -25,23 +26,10 @@ static int by_name(const void *a, const void *b)
     return order != 0 ? order : x->expert < y->expert ? -1 : x->expert > y->expert;
 }
 
-static bool is_multiplied(gk_weight role, bool plain)
+static bool is_multiplied(const gk_grok2_shape *shape, bool plain)
 {
-    switch (role) {
-    case GK_WEIGHT_GATE:
-    case GK_WEIGHT_UP:
-    case GK_WEIGHT_DOWN:
-    case GK_WEIGHT_EXPERT_GATE:
-    case GK_WEIGHT_EXPERT_UP:
-    case GK_WEIGHT_EXPERT_DOWN:
-    case GK_WEIGHT_ROUTER:
-    case GK_WEIGHT_Q:
-    case GK_WEIGHT_K:
-    case GK_WEIGHT_V:
-    case GK_WEIGHT_O: return true;
-    case GK_WEIGHT_HEAD: return !plain;
-    default: return false;
-    }
+    return gk_phase_of(shape) > 0 || shape->role == GK_WEIGHT_ROUTER
+           || (shape->role == GK_WEIGHT_HEAD && !plain);
 }
 
 /* Lists the matrices of the model in the order of the file. NULL and *err. */
@@ -59,7 +47,7 @@ static matrix *list(gk_arena *a, const gk_catalog *c, const gk_stats_about *abou
         const gk_tensor *t = &c->tensor[i];
         gk_grok2_shape shape;
         gk_gguf_spot spot;
-        if (!gk_grok2_shape_of(&sizes, t->name, &shape) || !is_multiplied(shape.role, about->plain))
+        if (!gk_grok2_shape_of(&sizes, t->name, &shape) || !is_multiplied(&shape, about->plain))
             continue;
         if (!gk_gguf_spot_of(&model, t, &spot, err))
             return NULL;

@@ -262,6 +262,36 @@ static const char *scheme_of(const made *m, const char *name)
     return NULL;
 }
 
+/* Regexes that a text would take for something else: a comment, the default, two lines. */
+static void any_rule_is_printed_so_that_it_is_read(void **state)
+{
+    static const char *const rules[] = {"#x=keep", "default=int8-g32", "a\nb=keep", "o_proj$=bf16"};
+    gk_err err = {0};
+    gk_recipe *r = gk_recipe_new(&err), *again = gk_recipe_new(&err);
+    gk_text one = {0}, two = {0}, three = {0};
+
+    (void)state;
+    assert_ok(gk_recipe_default(r, "int8", &err), err);
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        assert_ok(gk_recipe_rule(r, rules[i], &err), err);
+    gk_recipe *copy = gk_recipe_copy(r, &err);
+    assert_non_null(copy);
+    gk_recipe_print(r, &one);
+    gk_recipe_print(copy, &two);
+    assert_string_equal(two.data, one.data);
+    assert_ok(gk_recipe_text(again, one.data, one.len, "recipe", &err), err);
+    gk_recipe_print(again, &three);
+    assert_string_equal(three.data, one.data);
+    assert_string_equal(one.data, "\\#x = keep\n(?:default) = int8-g32\na\\nb = keep\n"
+                                  "o_proj$ = bf16\ndefault = int8\n");
+    gk_text_free(&one);
+    gk_text_free(&two);
+    gk_text_free(&three);
+    gk_recipe_free(copy);
+    gk_recipe_free(again);
+    gk_recipe_free(r);
+}
+
 static void a_rule_stays(void **state)
 {
     const gk_goal goal = {.bits = 4.7};
@@ -319,6 +349,7 @@ int main(void)
         cmocka_unit_test(files_are_within_half_a_percent),
         cmocka_unit_test(bits_count_what_is_quantized),
         cmocka_unit_test(a_recipe_is_taken_back),
+        cmocka_unit_test(any_rule_is_printed_so_that_it_is_read),
         cmocka_unit_test(a_rule_stays),
         cmocka_unit_test(kinds_are_one_unit),
         cmocka_unit_test(what_cannot_be_is_said),

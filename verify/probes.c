@@ -7,26 +7,14 @@
 #include "formats/checked.h"
 #include "quant/kinds.h"
 #include "quant/model.h"
+#include "quant/phases.h"
 #include "quant/through.h"
 
 /* What quantize may want to make smaller. */
-static bool is_probed(gk_weight role)
+static bool is_probed(const gk_grok2_shape *shape)
 {
-    switch (role) {
-    case GK_WEIGHT_EMBEDDING:
-    case GK_WEIGHT_HEAD:
-    case GK_WEIGHT_GATE:
-    case GK_WEIGHT_UP:
-    case GK_WEIGHT_DOWN:
-    case GK_WEIGHT_EXPERT_GATE:
-    case GK_WEIGHT_EXPERT_UP:
-    case GK_WEIGHT_EXPERT_DOWN:
-    case GK_WEIGHT_Q:
-    case GK_WEIGHT_K:
-    case GK_WEIGHT_V:
-    case GK_WEIGHT_O: return true;
-    default: return false;
-    }
+    return gk_phase_of(shape) > 0 || shape->role == GK_WEIGHT_EMBEDDING
+           || shape->role == GK_WEIGHT_HEAD;
 }
 
 bool gk_probes_list(gk_arena *a, const gk_catalog *model, gk_probe **out, uint64_t *n, gk_err *err)
@@ -45,7 +33,7 @@ bool gk_probes_list(gk_arena *a, const gk_catalog *model, gk_probe **out, uint64
         char kind[GK_KIND_NAME];
         int64_t layer;
         uint64_t k = 0;
-        if (!gk_grok2_shape_of(&sizes, model->tensor[i].name, &shape) || !is_probed(shape.role))
+        if (!gk_grok2_shape_of(&sizes, model->tensor[i].name, &shape) || !is_probed(&shape))
             continue;
         gk_kind_of(model->tensor[i].name, false, kind, &layer);
         while (k < *n && strcmp(row[k].kind, kind) != 0)
@@ -85,7 +73,7 @@ static bool is_picked(void *context, const gk_tensor *t)
 
     gk_kind_of(t->name, false, kind, &layer);
     if (is_of_all(p))
-        return layer >= 0 && gk_grok2_shape_of(n->sizes, t->name, &shape) && is_probed(shape.role)
+        return layer >= 0 && gk_grok2_shape_of(n->sizes, t->name, &shape) && is_probed(&shape)
                && gk_can_decode(t);
     return layer >= p->first && layer <= p->last && strcmp(kind, p->kind) == 0 && gk_can_decode(t);
 }

@@ -10,3 +10,9 @@ run quantize "$TINY" "$T/out" --target-bpw four -n
 run quantize "$TINY" "$T/out" --target-bpw 2 -n
 run quantize "$TINY" "$T/out.gguf" --target-size 1M -n
 run quantize "$TINY" "$T/out" --to awq --target-bpw 5 -n
+quiet quantize "$TINY" "$T/out" --target-bpw 5 -n --save-recipe "$TINY/config.json"
+# a split set is measured, too
+head -c 600 "$TEXT" >"$T/text"
+quiet calibrate "$TINY" "$T/text" --ctx 32 --probe-tokens 64 -o "$T/s.gguf" -q
+run quantize "$TINY" "$T/split.gguf" --target-bpw 5 --stats "$T/s.gguf" --max-shard-size 1MB |
+    grep -o '^measured KLD\|GGUF.*files\|in . weight files'

@@ -47,7 +47,10 @@ to mlx-4 int4-g32
 to fp8-8 fp8-channel
 "$grokkit" quantize -q "$work/release" "$work/q.gguf" --to gguf --scheme Q4_0 >/dev/null
 seed gguf "$work/q.gguf" testdata/gguf/*.gguf testdata/vocabulary/bare.gguf
-seed imatrix testdata/gguf/llama.gguf
+echo 1 2 3 4 5 6 7 8 >"$work/ids"
+"$grokkit" calibrate -q "$work/release" --token-ids "$work/ids" --probe-tokens 8 \
+    -o "$work/probed.gguf" >/dev/null
+seed imatrix testdata/gguf/llama.gguf "$work/probed.gguf"
 seed safetensors testdata/grok2-tiny/pytorch_model-0001[37]-TP-common.safetensors
 seed pickle testdata/pickle/*.pkl testdata/grok1-mini/ckpt-0/tensor0000[0159]_000
 seed torch testdata/torch/*.pt testdata/torch/*.bin testdata/torch/*.pth
