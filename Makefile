@@ -150,5 +150,5 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(EMULATED) $(call obj,$(CMD_SRC) $(TEST_SRC) $(TOOL_SRC) \
-    $(FUZZ_SRC)))
+-include $(patsubst %.o,%.d,$(B)/tests/grokkit_main.o $(LIB_OBJ) $(EMULATED) $(call obj,\
+    $(CMD_SRC) $(TEST_SRC) $(TOOL_SRC) $(FUZZ_SRC)))

@@ -22,7 +22,7 @@ int grokkit_main(int argc, char **argv);
 static char work[100];
 static int said, terminal[2]; /* what a run prints goes to a file */
 
-/* %s of the folder of the test; each as a person would type it. */
+/* %s, twice at most, of the folder of the test; each as a person would type it. */
 static const char *const commands[] = {
     "inspect " TINY " --parts",
     "inspect " SMALL " --tensors layers\\.0 --json",
@@ -45,6 +45,9 @@ static const char *const commands[] = {
     "quantize build/models/eight %s/out.gguf --to gguf --dry-run --json",
     "quantize testdata/gguf/llama.gguf %s/out.gguf --to gguf --scheme Q8_0 "
     "--stats tests/fuzz/corpus/imatrix/legacy",
+    "quantize " SMALL " %s/out --target-bpw 5 --save-recipe %s/recipe --json",
+    "quantize " SMALL " %s/out.gguf --target-size 250KB --grain kind --dry-run",
+    "calibrate " SMALL " --token-ids %s/ids --probe-tokens 4 -o %s/out.gguf",
     "eval " SMALL " --token-ids %s/ids",
     "eval " SMALL " --base " SMALL " --token-ids %s/ids --json --gate top1>=0.9",
     "compare " SMALL " build/models/ranks1",
@@ -117,7 +120,7 @@ static int run(const char *command, int64_t n, uint64_t *made)
 {
     char line[600], *word[ARGS + 8] = {(char[]){"grokkit"}};
 
-    snprintf(line, sizeof line, command, work);
+    snprintf(line, sizeof line, command, work, work);
     strcat(line, " -t 1 --no-sandbox --progress never");
     assert_int_equal(ftruncate(said, 0), 0);
     lseek(said, 0, SEEK_SET);
