@@ -173,7 +173,7 @@ static bool is_open(const work *w, const gk_tensor *t, const gk_scheme *s)
         return true;
     if (s->kind == GK_SCHEME_CAST)
         return gk_mix_fallback(s->cast, gk_cols(t)) == s->cast;
-    if (s->group > 0 && gk_cols(t) % s->group != 0)
+    if (!gk_scheme_fits(s, t))
         return false;
     /* vLLM 0.24 loads 8-bit experts with one scale a row only (quant/fused.c) */
     return s->bits != 8 || s->group == 0 || w->options->no_engine_check
@@ -190,10 +190,8 @@ static uint64_t bytes_of(const work *w, const gk_tensor *t, const gk_scheme *s)
     if (s->kind == GK_SCHEME_CAST)
         return rows * gk_row_bytes(s->cast, cols);
     if (s->kind == GK_SCHEME_KEEP) {
-        const bool by_value = t->scheme != NULL
-                              || (gk_dtype_is_block((gk_dtype)t->dtype)
-                                  && !w->options->target->is_gguf);
-        return rows * gk_row_bytes(by_value ? GK_F32 : (gk_dtype)t->dtype, cols);
+        const bool values = gk_keeps_values(w->options->target, t);
+        return rows * gk_row_bytes(values ? GK_F32 : (gk_dtype)t->dtype, cols);
     }
     const int n = s->layout->parts(s, dim, part);
     for (int i = 0; i < n; i++)

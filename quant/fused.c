@@ -80,8 +80,7 @@ static bool is_gptq(const gk_scheme *s)
     return s->layout == &gk_layout_gptq || s->layout == &gk_layout_gptq_v2;
 }
 
-/* Whether a matrix can be stored so. */
-static bool fits(const gk_scheme *s, const gk_tensor *t)
+bool gk_scheme_fits(const gk_scheme *s, const gk_tensor *t)
 {
     const uint64_t rows = gk_rows(t), cols = gk_cols(t);
 
@@ -111,7 +110,7 @@ static bool narrow(gk_scheme *s)
 static bool all_fit(const gk_scheme *s, const member *m, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++)
-        if (!fits(s, m[i].item->from))
+        if (!gk_scheme_fits(s, m[i].item->from))
             return false;
     return true;
 }

@@ -95,13 +95,14 @@ static bool bind_scheme(const gk_plan *p, gk_plan_item *item, gk_err *err)
     return gk_fail_at(err, NULL, item->from->name);
 }
 
-/* Values that are stored in codes cannot be kept as bytes: by value, then. A GGUF keeps
- * ggml's own blocks. */
-static bool keep_by_value(const gk_plan *p, gk_plan_item *item)
+bool gk_keeps_values(const gk_target *target, const gk_tensor *t)
 {
-    return item->to.kind == GK_SCHEME_KEEP
-           && (item->from->scheme != NULL
-               || (gk_dtype_is_block((gk_dtype)item->from->dtype) && !p->options.target->is_gguf));
+    return t->scheme != NULL || (gk_dtype_is_block((gk_dtype)t->dtype) && !target->is_gguf);
+}
+
+static bool keep_by_value(const gk_plan *p, const gk_plan_item *item)
+{
+    return item->to.kind == GK_SCHEME_KEEP && gk_keeps_values(p->options.target, item->from);
 }
 
 /* What is not kept must have values that can be read. */

@@ -18,6 +18,13 @@ typedef enum gk_fused {
 /* Returns which fused module a tensor belongs to; *layer is its number, -1 without. */
 gk_fused gk_fused_of(const char *name, int64_t *layer);
 
+/* Returns whether a matrix can be stored so: its layout is known, groups divide the width. */
+bool gk_scheme_fits(const gk_scheme *s, const gk_tensor *t);
+
+/* Returns whether a kept tensor becomes f32: values that are stored in codes cannot be kept as
+ * bytes, but in a GGUF ggml's own blocks. */
+bool gk_keeps_values(const gk_target *target, const gk_tensor *t);
+
 /* Makes the schemes of fused modules fit: all parts the same, groups that divide every
  * width (the next smaller one, else keep), no asymmetric experts. Appends notes. */
 bool gk_plan_fuse(gk_plan *p, gk_err *err);
